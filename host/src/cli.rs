@@ -1,0 +1,3 @@
+//! The command line. Client verbs talk to a running server over its REST API.
+
+pub mod context;

@@ -1,0 +1,95 @@
+//! The tool gates as the gateway and the agents' hooks see them: one place turns an agent's wish into permission.
+//!
+//! A call that a policy holds is awaited here: the future completes when people decided, or when the hold is over.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde_json::Value;
+
+use crate::id::{ApprovalId, TaskId};
+use crate::policy::Cleared;
+
+/// A call that an agent wants to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// The agent's id of the call.
+    pub id: String,
+    /// Tool name as the agent knows it.
+    pub tool: String,
+    /// Arguments: any JSON value; compared in canonical form.
+    pub arguments: Value,
+    /// Where it would run, absolute, if the agent says so; else the task's working directory is taken.
+    pub working_directory: Option<String>,
+}
+
+/// Whether a call may run.
+#[derive(Debug)]
+pub enum CallVerdict {
+    /// Exactly this call may run, once.
+    Run(Cleared<ToolCall>),
+    /// It must not; the text is for the agent's model: the rule, the reason, what is possible.
+    Refuse {
+        /// Two sentences for the model.
+        message: String,
+    },
+    /// Nobody decided in time; the request stays open and the task goes on later. The agent is to end its turn.
+    Park {
+        /// The request that stays open.
+        approval: ApprovalId,
+        /// For the model: end now, say that approval is waited for.
+        message: String,
+    },
+}
+
+/// What the model may read of a tool's result.
+#[derive(Debug)]
+pub enum ResultVerdict {
+    /// The screened text.
+    Deliver(Cleared<String>),
+    /// Nothing of it; the text is for the model.
+    Withhold {
+        /// Why, in a sentence.
+        message: String,
+    },
+}
+
+/// A future that borrows the gates.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The tool gates of one server. The seam at which the gateway's own tests put scripted verdicts.
+pub trait ToolGates: Send + Sync {
+    /// Judges calls that the model made together. One verdict per call, in order. Holds as long as people need, at most
+    /// `hold_s`. A repeated question about the same call attaches to the pending or decided one.
+    fn judge_calls<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Vec<CallVerdict>>;
+
+    /// Judges a declared plan: what is held is held before the first call runs, as one request. Verdicts are not
+    /// permissions: each call is judged again when it is made, and finds the approval given here.
+    fn judge_plan<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>>;
+
+    /// Judges what a tool answered.
+    fn judge_result<'a>(
+        &'a self,
+        task: &'a TaskId,
+        call_id: &'a str,
+        tool: &'a str,
+        content: String,
+    ) -> Pending<'a, ResultVerdict>;
+
+    /// The calls that were released so far, over all attempts: a runbook skips what is finished.
+    fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Vec<PastCall>>;
+
+    /// Adds to the task's counters.
+    fn add_usage<'a>(&'a self, task: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()>;
+}
+
+/// A call that was released.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PastCall {
+    /// The agent's id of the call.
+    pub call_id: String,
+    /// During which attempt.
+    pub attempt: u32,
+    /// `released`, or `finished` once its result was judged.
+    pub state: String,
+}

@@ -1,0 +1,15 @@
+//! Policies: WASM components that judge what crosses a gate.
+//!
+//! ```text
+//! policies.toml ─ load ─► candidate ─ promote ─► live set (ArcSwap) ─ judge(event) ─► Judgment ─► Cleared<String>
+//! ```
+//!
+//! Only this module names wasmtime. It decides nothing about people: a needs-approval verdict is `approval`'s to settle.
+
+pub mod cleared;
+pub mod contract;
+pub mod judgment;
+
+pub use cleared::{Cleared, Exempt, Reason};
+pub use contract::{Gate, Subject, Verdict};
+pub use judgment::{Judgment, Step, Stopped};
