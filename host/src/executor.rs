@@ -41,3 +41,13 @@ pub struct Launch {
     /// Extra environment from the agent's profile.
     pub environment: BTreeMap<String, String>,
 }
+
+/// stub
+#[derive(Clone)]
+pub struct Control;
+impl Control {
+    /// stub
+    pub fn hold(&self) {}
+    /// stub
+    pub fn go_on(&self) {}
+}

@@ -4,12 +4,14 @@
 //! when a verb has returned, what it wrote survives a crash of the process and of the machine.
 
 mod accounts;
-mod approvals;
+pub mod approvals;
 mod audit;
-mod calls;
+pub mod calls;
+pub mod decisions;
 mod events;
 mod policy_sets;
-mod tasks;
+mod row;
+pub mod tasks;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +55,14 @@ pub enum StoreError {
         what: String,
         /// Why.
         why: String,
+    },
+    /// A bound is reached.
+    #[error("{limit} {what} is the most; try again later")]
+    Bound {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: u64,
     },
     /// The file system has no room, or refuses.
     #[error("the store cannot write: {0}; free some disk space below CODA_HOME")]
