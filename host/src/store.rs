@@ -10,6 +10,7 @@ pub mod calls;
 pub mod decisions;
 mod events;
 mod policy_sets;
+mod retention;
 mod row;
 pub mod tasks;
 
@@ -91,6 +92,8 @@ struct Connections {
     // A std mutex: held for one transaction at a time, on a blocking thread, never across an await.
     writer: Mutex<Connection>,
     readers: Vec<Mutex<Connection>>,
+    // Counts commits, so that readers can wait for news instead of asking again and again.
+    commits: tokio::sync::watch::Sender<u64>,
 }
 
 impl Store {
@@ -110,7 +113,7 @@ impl Store {
                 Ok(Mutex::new(reader))
             })
             .collect::<Result<_, StoreError>>()?;
-        Ok(Self(Arc::new(Connections { writer: Mutex::new(writer), readers })))
+        Ok(Self(Arc::new(Connections { writer: Mutex::new(writer), readers, commits: tokio::sync::watch::Sender::new(0) })))
     }
 
     /// One write transaction: committed if `verb` returns `Ok`, rolled back otherwise.
@@ -122,6 +125,7 @@ impl Store {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = verb(&transaction)?;
         transaction.commit()?;
+        self.0.commits.send_modify(|count| *count += 1);
         Ok(value)
     }
 
@@ -139,6 +143,12 @@ impl Store {
         let value = verb(&transaction)?;
         drop(transaction);
         Ok(value)
+    }
+
+    /// Changes with every commit.
+    #[must_use]
+    pub fn commits(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.commits.subscribe()
     }
 
     /// Runs a verb off the async threads. Every caller in async code goes through here.

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use super::keeper::{Ask, Gatekeeper, Passed, ask_call, item_of, merge_demands, refusal};
 use super::running::Running;
 use super::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
-use crate::approval::request::{Standing, call_key};
+use crate::approval::request::{Item, Standing, call_key};
 use crate::env;
 use crate::id::TaskId;
-use crate::policy::contract::{Gate, Subject, Usage, Verdict};
+use crate::policy::Judgment;
+use crate::policy::contract::{Demand, Gate, Subject, Usage, Verdict};
 use crate::store::StoreError;
 use crate::store::calls::Once;
 
@@ -108,6 +109,21 @@ impl Gatekeeper {
                 CallVerdict::Refuse { message: "refused: coda could not record the release; try again later".into() }
             }
         }
+    }
+
+    /// A call of a plan that an agent declared at its end. `Err` where a policy refuses it outright.
+    pub(crate) async fn judge_declared(
+        &self,
+        running: &Running,
+        call: &ToolCall,
+    ) -> Result<Result<(Item, Option<Demand>, Judgment), String>, StoreError> {
+        let ask = ask_call(running, call);
+        let judgment = self.judge(running, ask.subject.clone(), &ask.working_directory).await?;
+        Ok(match judgment.verdict.clone() {
+            Verdict::Deny { findings } => Err(refusal(&findings)),
+            Verdict::NeedsApproval(demand) => Ok((item_of(&ask, &judgment, &demand.findings), Some(demand), judgment)),
+            Verdict::Allow { findings } => Ok((item_of(&ask, &judgment, &findings), None, judgment)),
+        })
     }
 
     /// One request for everything in a plan that people must decide, before any of it runs.

@@ -155,7 +155,7 @@ impl Gatekeeper {
                 }
                 Verdict::Allow { .. } => {
                     self.use_up(running, ask, &judgment).await?;
-                    break judgment.cleared().map_or_else(|(_, _)| Passed::Refused("refused".into()), Passed::Cleared);
+                    break judgment.cleared().map_or_else(|_| Passed::Refused("refused".into()), Passed::Cleared);
                 }
                 Verdict::NeedsApproval(demand) => demand,
             };

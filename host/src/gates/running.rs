@@ -56,6 +56,13 @@ impl Running {
         *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
     }
 
+    /// Whether a call waits for people right now.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        // A held lock means that the count is changing; then the task still has its place.
+        self.held.try_lock().is_ok_and(|n| *n > 0)
+    }
+
     pub(super) fn park(&self, approval: ApprovalId) {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).push(approval);
     }

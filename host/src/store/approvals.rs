@@ -61,6 +61,15 @@ impl Store {
         })
     }
 
+    /// The newest request of each parked task, where it is settled.
+    pub fn parked_with_decision(&self) -> Result<Vec<Approval>, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT a.* FROM approval a JOIN task t ON t.id = a.task WHERE t.status = 'needs_approval' AND t.waiting = 'parked' \
+                       AND a.created_ms = (SELECT max(created_ms) FROM approval WHERE task = t.id) AND a.status <> 'open'";
+            collect(tx, sql, [])
+        })
+    }
+
     /// The request that a call can use, wait for, or was refused by: approved and unused before open before denied.
     pub fn approval_for_call(&self, task: &TaskId, call_key: &str) -> Result<Option<Match>, StoreError> {
         self.read(|tx| matching(tx, task, call_key, "'open', 'approved', 'denied'"))

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Transaction;
+use rusqlite::{OptionalExtension as _, Transaction};
 use serde_json::json;
 
 use super::audit::append_audit;
@@ -85,6 +85,49 @@ impl Store {
             let body = json!({ "gate": record.gate.as_str(), "verdict": record.verdict, "codes": codes, "decision": record.id.as_str() });
             append_event(tx, &task, "judged", &body)?;
             Ok(marks)
+        })
+    }
+}
+
+/// A prompt that a recorded decision let pass: allowed, or approved by people. Only the store makes one.
+#[derive(Debug)]
+pub struct OnRecord {
+    text: String,
+    decision: DecisionId,
+}
+
+impl OnRecord {
+    /// The prompt and the decision.
+    #[must_use]
+    pub fn into_parts(self) -> (String, DecisionId) {
+        (self.text, self.decision)
+    }
+}
+
+impl Store {
+    /// The prompt of a running task, with the newest decision on it.
+    pub fn prompt_on_record(&self, task: &TaskId) -> Result<OnRecord, StoreError> {
+        self.read(|tx| {
+            let record = super::tasks::get(tx, task)?;
+            if record.status != crate::task::Status::Running {
+                return Err(StoreError::Conflict { what: format!("task {task}") });
+            }
+            let sql =
+                "SELECT id FROM decision WHERE task = ?1 AND gate = 'prompt' AND verdict <> 'deny' ORDER BY time_ms DESC LIMIT 1";
+            let id: Option<String> = tx.query_row(sql, [task.as_str()], |row| row.get(0)).optional()?;
+            let id = id.ok_or_else(|| StoreError::NotFound { what: format!("decision on the prompt of {task}") })?;
+            let decision =
+                DecisionId::parse(&id).map_err(|e| StoreError::Corrupt { what: "decision id".into(), why: e.to_string() })?;
+            Ok(OnRecord { text: record.prompt, decision })
+        })
+    }
+
+    /// The submitter's last answer to a question of the agent, screened.
+    pub fn last_answer(&self, task: &TaskId) -> Result<Option<String>, StoreError> {
+        self.read(|tx| {
+            let sql =
+                "SELECT json_extract(body, '$.answer') FROM event WHERE task = ?1 AND kind = 'resumed' ORDER BY seq DESC LIMIT 1";
+            Ok(tx.query_row(sql, [task.as_str()], |row| row.get::<_, Option<String>>(0)).optional()?.flatten())
         })
     }
 }
