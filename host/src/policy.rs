@@ -8,6 +8,7 @@
 
 pub mod cleared;
 pub mod contract;
+pub mod guests;
 pub mod judgment;
 
 pub use cleared::{Cleared, Exempt, Reason};
