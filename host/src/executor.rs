@@ -41,3 +41,97 @@ pub struct Launch {
     /// Extra environment from the agent's profile.
     pub environment: BTreeMap<String, String>,
 }
+
+/// stub
+#[derive(Clone)]
+pub struct Control;
+impl Control {
+    /// stub
+    pub fn hold(&self) {}
+    /// stub
+    pub fn go_on(&self) {}
+    /// stub
+    pub fn stop(&self, _why: StopReason) {}
+}
+/// stub
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// x
+    Cancelled,
+    /// x
+    Shutdown,
+}
+/// stub
+#[derive(Clone)]
+pub struct Executor;
+/// stub
+pub struct Run {
+    /// x
+    pub pid: i32,
+    /// x
+    pub pid_start: u64,
+    /// x
+    pub sandbox: String,
+    /// x
+    pub progress: tokio::sync::mpsc::Receiver<String>,
+}
+impl Run {
+    /// x
+    pub fn control(&self) -> Control {
+        Control
+    }
+    /// x
+    pub fn take_progress(&mut self) -> tokio::sync::mpsc::Receiver<String> {
+        tokio::sync::mpsc::channel(1).1
+    }
+    /// x
+    pub async fn wait(self) -> Ended {
+        Ended { how: How::Exited(0), result: ResultFile::Missing }
+    }
+}
+impl Executor {
+    /// x
+    pub fn workspace_path(&self, _name: Option<&str>, chain: &str) -> PathBuf {
+        PathBuf::from(chain)
+    }
+    /// x
+    pub async fn start(&self, _launch: Launch) -> Result<Run, String> {
+        Err("stub".into())
+    }
+}
+/// stub
+pub struct Ended {
+    /// x
+    pub how: How,
+    /// x
+    pub result: ResultFile,
+}
+/// stub
+#[derive(Debug)]
+pub enum How {
+    /// x
+    Exited(i32),
+    /// x
+    Deadline,
+    /// x
+    Stopped(StopReason),
+}
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+/// stub
+pub enum ResultFile {
+    /// x
+    Missing,
+    /// x
+    Invalid {
+        /// x
+        why: String,
+    },
+    /// x
+    Valid(serde_json::Map<String, serde_json::Value>),
+}
+/// stub
+pub async fn end_leftovers(_task: &TaskId, _process: Option<(i32, u64)>) {}

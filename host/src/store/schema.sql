@@ -38,12 +38,18 @@ CREATE TABLE content (
 
 CREATE TABLE approval (
     id TEXT PRIMARY KEY, tenant TEXT NOT NULL, task TEXT NOT NULL REFERENCES task (id), gate TEXT NOT NULL, status TEXT NOT NULL,
-    binding TEXT NOT NULL, subject TEXT NOT NULL, demand TEXT NOT NULL, decision TEXT NOT NULL, generation INTEGER NOT NULL, set_digest TEXT NOT NULL,
+    binding TEXT NOT NULL, items TEXT NOT NULL, demand TEXT NOT NULL, decision TEXT NOT NULL, generation INTEGER NOT NULL, set_digest TEXT NOT NULL,
     requester TEXT NOT NULL, requirements TEXT NOT NULL, allow_requester INTEGER NOT NULL, created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
-    decided_ms INTEGER, consumed_ms INTEGER, reason TEXT, version INTEGER NOT NULL
+    decided_ms INTEGER, reason TEXT
 ) STRICT;
 CREATE INDEX approval_open ON approval (status, expires_ms);
 CREATE INDEX approval_task ON approval (task, created_ms);
+-- What an approval lets pass, item by item; each once.
+CREATE TABLE approval_item (
+    approval TEXT NOT NULL REFERENCES approval (id), item INTEGER NOT NULL, task TEXT NOT NULL, call_key TEXT NOT NULL, consumed_ms INTEGER,
+    PRIMARY KEY (approval, item)
+) STRICT;
+CREATE INDEX approval_item_call ON approval_item (task, call_key);
 CREATE TABLE vote (
     approval TEXT NOT NULL REFERENCES approval (id), principal TEXT NOT NULL, roles TEXT NOT NULL, approve INTEGER NOT NULL, reason TEXT NOT NULL,
     login TEXT NOT NULL, time_ms INTEGER NOT NULL, PRIMARY KEY (approval, principal)
