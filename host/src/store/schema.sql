@@ -72,7 +72,7 @@ CREATE TABLE policy_quarantine (digest TEXT PRIMARY KEY, reason TEXT NOT NULL, b
 
 -- Secrets are stored as SHA-256 only.
 CREATE TABLE token (
-    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, roles TEXT NOT NULL, secret_sha256 TEXT NOT NULL UNIQUE,
+    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, name TEXT NOT NULL, roles TEXT NOT NULL, secret_sha256 TEXT NOT NULL UNIQUE,
     created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, last_used_ms INTEGER, revoked_ms INTEGER, created_by TEXT NOT NULL
 ) STRICT;
 CREATE TABLE login (
