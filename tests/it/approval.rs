@@ -38,8 +38,13 @@ fn canary(server: &Server) -> std::path::PathBuf {
 fn whoever_asks_does_not_decide_and_strangers_see_nothing() {
     let server = server();
     let canary = canary(&server);
-    let (sue, ann, pat) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"), Person::new(&server, "pat@example.com"));
-    let (status, task) = sue.post("/v1/tasks", &json!({ "prompt": format!("```sh\nrm -rf {}\n```", canary.display()), "agent": "runbook" }));
+    let (sue, ann, pat) = (
+        Person::new(&server, "sue@example.com"),
+        Person::new(&server, "ann@example.com"),
+        Person::new(&server, "pat@example.com"),
+    );
+    let (status, task) =
+        sue.post("/v1/tasks", &json!({ "prompt": format!("```sh\nrm -rf {}\n```", canary.display()), "agent": "runbook" }));
     assert_eq!(status, 200, "{task:#}");
     let id = field(&task, "task_id");
     let waiting = sue.wait_for(&id, &["needs_approval"]);

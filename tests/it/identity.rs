@@ -44,7 +44,8 @@ fn an_agent_cannot_approve_with_anything_it_can_reach() {
 fn identity_headers_count_only_with_the_proxys_secret() {
     let server = Server::with_config(&proxy_config());
     let client = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
-    let forged = client.get(format!("{}/v1/whoami", server.url)).header("x-forwarded-email", "ann@example.com").send().expect("an answer");
+    let forged =
+        client.get(format!("{}/v1/whoami", server.url)).header("x-forwarded-email", "ann@example.com").send().expect("an answer");
     assert_eq!(forged.status().as_u16(), 401);
     let (status, who) = Person::new(&server, "ann@example.com").get("/v1/whoami");
     assert_eq!(status, 200, "{who:#}");
@@ -65,7 +66,10 @@ fn a_token_submits_and_never_decides() {
     let task: serde_json::Value = answer.json().expect("json");
     let waiting = server.watch(&field(&task, "task_id"));
     let approval = field(&waiting["approval"], "approval_id");
-    let decide = client.post(format!("{}/v1/approvals/{approval}/decision", server.url)).bearer_auth(&secret).json(&json!({"decision": "approve", "reason": ""}));
+    let decide = client
+        .post(format!("{}/v1/approvals/{approval}/decision", server.url))
+        .bearer_auth(&secret)
+        .json(&json!({"decision": "approve", "reason": ""}));
     assert_eq!(decide.send().expect("an answer").status().as_u16(), 403);
     assert!(server.coda(&["token", "revoke", &field(&created, "token_id")]).status.success());
     let after = client.get(format!("{}/v1/whoami", server.url)).bearer_auth(&secret).send().expect("an answer");

@@ -10,7 +10,10 @@ const ROUNDS: usize = 10;
 
 #[test]
 fn ten_kills_lose_nothing_and_repeat_nothing() {
-    let seed = std::env::var("CODA_KILL_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761);
+    let seed = std::env::var("CODA_KILL_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761);
     println!("seed {seed} (set CODA_KILL_SEED to repeat)");
     let mut random = seed | 1;
     let mut server = Server::start();
@@ -73,4 +76,3 @@ fn ten_kills_lose_nothing_and_repeat_nothing() {
     let verified = server.coda(&["audit", "verify"]);
     assert!(verified.status.success(), "{}", crate::server::text(&verified));
 }
-

@@ -38,7 +38,8 @@ impl<'a> Person<'a> {
     }
 
     fn send(&self, request: reqwest::blocking::RequestBuilder) -> (u16, Value) {
-        let answer = request.header("x-forwarded-email", self.name).header("x-proxy-secret", SECRET).send().expect("the server answers");
+        let answer =
+            request.header("x-forwarded-email", self.name).header("x-proxy-secret", SECRET).send().expect("the server answers");
         let status = answer.status().as_u16();
         let text = answer.text().expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))

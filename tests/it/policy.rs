@@ -29,7 +29,8 @@ fn a_changed_policy_judges_the_next_chain_and_a_broken_one_never_replaces_it() {
     assert_eq!(server.json(&["policy", "status"])["generation"], before["generation"]);
     assert_eq!(field(&server.runbook(&command), "status"), "needs_approval");
 
-    let without: String = default.split("[[policy]]").filter(|part| !part.contains("destructive-ops")).collect::<Vec<_>>().join("[[policy]]");
+    let without: String =
+        default.split("[[policy]]").filter(|part| !part.contains("destructive-ops")).collect::<Vec<_>>().join("[[policy]]");
     std::fs::write(&file, without).expect("written");
     let loaded = server.coda(&["policy", "load"]);
     assert!(loaded.status.success(), "{}", text(&loaded));

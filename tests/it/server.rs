@@ -52,7 +52,8 @@ impl Server {
             match heard.recv_timeout(DEADLINE) {
                 Ok(line) => {
                     if let Some(at) = line.find("http://") {
-                        let address: String = line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '/' || *c == '/').collect();
+                        let address: String =
+                            line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '/' || *c == '/').collect();
                         let address = address.split_whitespace().next().unwrap_or_default().trim_end_matches('/').to_owned();
                         self.url = origin(&address);
                         return;
@@ -85,7 +86,12 @@ impl Server {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coda"));
-        command.args(arguments).env("CODA_HOME", self.home.path()).env_remove("CODA_TOKEN").env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("CODA_HOME", self.home.path())
+            .env_remove("CODA_TOKEN")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
         for (name, value) in &self.extra {
             command.env(name, value);
         }
@@ -102,7 +108,8 @@ impl Server {
         let mut all = arguments.to_vec();
         all.push("--json");
         let output = self.coda(&all);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("coda {arguments:?} gave no JSON ({e}):\n{}", text(&output)))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("coda {arguments:?} gave no JSON ({e}):\n{}", text(&output)))
     }
 
     /// Hands a task to the runbook agent and waits for its end, or for people; the task as the command prints it.
