@@ -1,0 +1,1 @@
+//! The gateway between a scripted upstream and scripted verdicts.
