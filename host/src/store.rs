@@ -5,7 +5,7 @@
 
 mod accounts;
 mod approvals;
-mod audit;
+pub(crate) mod audit;
 mod calls;
 mod events;
 mod policy_sets;
