@@ -13,6 +13,7 @@
 //! INVARIANT: the key lies outside the database; whoever can write only the database cannot make a checkpoint.
 
 mod checkpoint;
+pub mod export;
 mod record;
 pub mod verify;
 

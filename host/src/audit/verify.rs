@@ -269,7 +269,7 @@ impl Verifier {
         }
         if self.report.dropped_segments > 0 {
             cannot.push(
-                "what stood in segments that retention dropped: only their number of records and their end are known".to_owned(),
+                "what stood in dropped segments, and that retention dropped them: a record says so, only their size and end are proven".to_owned(),
             );
         }
         cannot.push("what was never written".to_owned());

@@ -22,8 +22,8 @@ pub struct AuditQuery {
     pub tenant: Option<String>,
     /// Only this task's.
     pub task: Option<TaskId>,
-    /// Only after this number.
-    pub after: u64,
+    /// Only after this number; `None` = the newest.
+    pub after: Option<u64>,
     /// At most so many.
     pub limit: u32,
 }
@@ -173,15 +173,21 @@ impl Store {
 
     /// One page of records, oldest first, with the checkpoints of segments that end on it.
     pub fn audit_page(&self, query: &AuditQuery) -> Result<(Vec<Record>, Vec<Checkpoint>), StoreError> {
+        let order = if query.after.is_some() { "ASC" } else { "DESC" };
         self.read(|tx| {
             let mut statement = tx.prepare_cached(&format!(
                 "SELECT {RECORD_COLUMNS} FROM audit_record WHERE seq > ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR task = ?3)
-                 ORDER BY seq LIMIT ?4"
+                 ORDER BY seq {order} LIMIT ?4"
             ))?;
             let task = query.task.as_ref().map(TaskId::as_str);
-            let rows = statement.query_map(params![signed(query.after), query.tenant, task, query.limit], record)?;
-            let records: Vec<Record> = rows.collect::<Result<_, _>>()?;
-            let ends = records.last().map_or(Ok(Vec::new()), |last| checkpoints(tx, signed(query.after), last.seq))?;
+            let after = signed(query.after.unwrap_or(0));
+            let rows = statement.query_map(params![after, query.tenant, task, query.limit], record)?;
+            let mut records: Vec<Record> = rows.collect::<Result<_, _>>()?;
+            records.sort_by_key(|r| r.seq);
+            let ends = match (records.first(), records.last()) {
+                (Some(first), Some(last)) => checkpoints(tx, first.seq.saturating_sub(1), last.seq)?,
+                (_, _) => Vec::new(),
+            };
             Ok((records, ends))
         })
     }

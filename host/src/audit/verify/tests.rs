@@ -219,7 +219,7 @@ fn what_retention_drops_leaves_a_provable_log() {
     log.records.drain(..8);
     let report = log.verify();
     assert!(report.ok && report.dropped_segments == 2 && report.first_seq == Some(9), "{report:?}");
-    assert!(report.cannot_show.iter().any(|c| c.contains("retention dropped")));
+    assert!(report.cannot_show.iter().any(|c| c.contains("in dropped segments")));
     log.records.drain(..4);
     assert_eq!(kinds(&log.verify()), [Kind::SegmentGone], "the third was not named");
 }

@@ -84,7 +84,7 @@ fn a_page_is_filtered_and_carries_its_checkpoints() {
     let task = TaskId::new();
     store.append_audit_record("call.decided", "policy", "other", Some(&task), &json!({})).expect("appended");
     let page = |query: AuditQuery| store.audit_page(&query).expect("it reads");
-    let (records, ends) = page(AuditQuery { after: 2, limit: 4, ..AuditQuery::default() });
+    let (records, ends) = page(AuditQuery { after: Some(2), limit: 4, ..AuditQuery::default() });
     assert_eq!(records.iter().map(|r| r.seq).collect::<Vec<_>>(), [3, 4, 5, 6]);
     assert_eq!(ends.iter().map(|c| c.segment).collect::<Vec<_>>(), [1]);
     let (records, _) = page(AuditQuery { task: Some(task), limit: 10, ..AuditQuery::default() });
