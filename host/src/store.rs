@@ -5,7 +5,7 @@
 
 pub mod accounts;
 pub mod approvals;
-mod audit;
+pub(crate) mod audit;
 pub mod calls;
 pub mod decisions;
 mod events;
