@@ -11,6 +11,8 @@ mod events;
 mod policy_sets;
 mod tasks;
 
+pub use policy_sets::{PolicyState, Quarantined, SetRow, StoredSet};
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
