@@ -14,6 +14,8 @@ mod retention;
 mod row;
 pub mod tasks;
 
+pub use policy_sets::{PolicyState, Quarantined, SetRow, StoredSet};
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
