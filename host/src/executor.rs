@@ -32,7 +32,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
@@ -247,7 +246,7 @@ impl Executor {
 }
 
 /// The hidden command `sandbox-exec`.
-pub(crate) fn sandbox_exec(words: &[OsString]) -> ExitCode {
+pub(crate) fn sandbox_exec(words: &[OsString]) -> u8 {
     supervisor::main(words)
 }
 

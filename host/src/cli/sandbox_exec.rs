@@ -6,5 +6,5 @@ use std::process::ExitCode;
 /// Runs it. `words` are the arguments after `sandbox-exec`. To be called before any thread is started.
 #[must_use]
 pub fn run(words: &[OsString]) -> ExitCode {
-    crate::executor::sandbox_exec(words)
+    ExitCode::from(crate::executor::sandbox_exec(words))
 }

@@ -4,6 +4,8 @@
 //!   Landlock can only allow, so every sibling along the way to a hidden place is allowed by itself; the folders *on*
 //!   the way (such as `/`) can be walked through but not listed.
 //! * Writable: the task's `io` and `home` (private temporary folder included), the workspace, a few devices, terminals.
+//! * Of a root user's capabilities the ordinary ones stay; those that look into other processes, devices, mounts and the
+//!   kernel go (Landlock alone does not keep a root process out of another's environment).
 //! * Signals and abstract sockets end at the sandbox's border (kernels with ABI 6).
 //!
 //! It does not hide that a path exists (`stat` is not covered), confine the network, or keep one task's terminals from
@@ -15,6 +17,7 @@ use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of the kernel; an older one gives what it has.
@@ -40,6 +43,16 @@ const CREDENTIALS: &[&str] = &[
     ".config/gh",
     ".local/share/keyrings",
 ];
+
+/// What a root agent keeps: files of others, ports below 1024, becoming another user.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::NET_BIND_SERVICE);
 
 /// How much the sandbox matters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +94,8 @@ pub(crate) enum SandboxError {
         "the kernel has no Landlock, and sandbox = \"require\" is set: use a kernel from 5.13 on with Landlock enabled, or sandbox = \"best-effort\""
     )]
     Missing,
+    #[error("capabilities of the server's user cannot be dropped: {0}")]
+    Capabilities(#[from] rustix::io::Errno),
     #[error("{0}")]
     Landlock(#[from] landlock::RulesetError),
     #[error("more than {RULES} entries beside {0}: move it into a folder with fewer neighbours")]
@@ -107,6 +122,7 @@ pub(crate) fn confine(borders: &Borders) -> Result<String, SandboxError> {
     if borders.mode == Mode::Off {
         return Ok("none: sandbox = \"off\"".into());
     }
+    drop_capabilities()?;
     // Device nodes are never made: whoever may, could read the disk through one.
     let write = AccessFs::from_all(WANTED) & !(AccessFs::MakeBlock | AccessFs::MakeChar);
     let read = AccessFs::from_read(WANTED);
@@ -133,6 +149,25 @@ pub(crate) fn confine(borders: &Borders) -> Result<String, SandboxError> {
         RulesetStatus::NotEnforced => return Ok("none: this kernel has no Landlock".into()),
     };
     Ok(format!("landlock: {reached}"))
+}
+
+/// For ever: out of the bounding set, so that no program gets them back.
+fn drop_capabilities() -> Result<(), SandboxError> {
+    let now = capabilities(None)?;
+    if now.permitted.is_empty() {
+        return Ok(());
+    }
+    if now.effective.contains(CapabilitySet::SETPCAP) {
+        for capability in CapabilitySet::all().difference(KEPT).iter() {
+            match remove_capability_from_bounding_set(capability) {
+                // An older kernel does not know it.
+                Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    let kept = now.permitted.intersection(KEPT);
+    Ok(set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })?)
 }
 
 struct Rules {

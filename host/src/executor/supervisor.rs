@@ -14,7 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, WaitStatus};
@@ -29,6 +29,8 @@ use crate::id::TaskId;
 pub(super) const COMMAND: &str = "sandbox-exec";
 /// Its second stage.
 const CONFINE: &str = "confine";
+/// Exit code where the agent was not executed, as shells have it.
+const NOT_EXECUTED: u8 = 126;
 /// Largest spec.
 const SPEC_BYTES: u64 = 4 * 1024 * 1024;
 /// Longest report line.
@@ -70,7 +72,7 @@ fn say(to: &mut impl std::io::Write, report: &Report) {
 }
 
 /// The hidden command, both stages: `words` are what follows its name. Call it before any thread is started.
-pub(crate) fn main(words: &[OsString]) -> ExitCode {
+pub(crate) fn main(words: &[OsString]) -> u8 {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(SPEC_BYTES).read_to_string(&mut text);
     let spec = read.map_err(|e| e.to_string()).and_then(|_| serde_json::from_str(&text).map_err(|e| e.to_string()));
@@ -88,9 +90,9 @@ pub(crate) fn main(words: &[OsString]) -> ExitCode {
     failed(&why)
 }
 
-fn failed(why: &str) -> ExitCode {
+fn failed(why: &str) -> u8 {
     say(&mut std::io::stderr(), &Report::Failed { why: why.to_owned() });
-    ExitCode::from(126)
+    NOT_EXECUTED
 }
 
 /// Second stage: becomes the agent, or returns why not.
@@ -121,7 +123,7 @@ fn confine(spec: &Spec) -> String {
 }
 
 /// First stage: starts the second, adopts, waits.
-fn supervise(spec: &Spec, text: &str) -> Result<ExitCode, String> {
+fn supervise(spec: &Spec, text: &str) -> Result<u8, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| format!("no runtime: {e}"))?.block_on(async {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -132,7 +134,7 @@ fn supervise(spec: &Spec, text: &str) -> Result<ExitCode, String> {
         // Keys and stray signals are for the agent; we go when it is gone.
         let _ignored = [listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::quit())?];
         let agent = start_second_stage(spec, text)?;
-        let mut code = ExitCode::SUCCESS;
+        let mut code = 0;
         loop {
             tokio::select! {
                 _ = children.recv() => {
@@ -157,13 +159,13 @@ fn start_second_stage(spec: &Spec, text: &str) -> Result<Pid, String> {
 }
 
 /// Takes the status of every child that ended; `true` once there is none left.
-fn reap(agent: Pid, code: &mut ExitCode) -> bool {
+fn reap(agent: Pid, code: &mut u8) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == agent => {
                 let report = report_of(status);
                 if let Report::Exited { code: number } = &report {
-                    *code = ExitCode::from(u8::try_from(*number).unwrap_or(1));
+                    *code = u8::try_from(*number).unwrap_or(1);
                 }
                 say(&mut std::io::stderr(), &report);
             }
