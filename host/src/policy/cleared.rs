@@ -16,6 +16,12 @@ impl<T> Cleared<T> {
         Self { value, decision }
     }
 
+    /// For the scripted verdicts of other modules' tests.
+    #[cfg(test)]
+    pub(crate) fn for_test(value: T) -> Self {
+        Self { value, decision: DecisionId::new() }
+    }
+
     /// What was cleared.
     pub fn get(&self) -> &T {
         &self.value
