@@ -2,7 +2,7 @@
 //! nothing that a viewer sends reaches the terminal.
 //!
 //! ```text
-//! terminal ─► snapshot ─► deltas … ─► ended          one broadcast per terminal, never blocked by a viewer
+//! terminal ─► snapshot ─► output … ─► ended          a terminal never waits for its viewers
 //!                ▲            │
 //!                └── behind ──┘  a viewer that is too slow gets a fresh snapshot instead of what it missed
 //! ```
@@ -11,9 +11,7 @@
 mod live;
 pub mod stream;
 
-use std::sync::Arc;
-
-use tokio::sync::broadcast;
+use futures_util::future::BoxFuture;
 
 use crate::id::TaskId;
 
@@ -24,23 +22,36 @@ pub struct Snapshot {
     pub cols: u16,
     /// Height in cells.
     pub rows: u16,
-    /// The last delta that it contains.
+    /// The last output that it contains.
     pub seq: u64,
     /// Escape sequences that draw it on an empty terminal.
     pub bytes: Vec<u8>,
 }
 
-/// What the program wrote since.
+/// What a viewer gets next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delta {
-    /// Position; one more than the one before.
-    pub seq: u64,
-    /// Terminal bytes.
-    pub bytes: Arc<[u8]>,
+pub enum Frame {
+    /// Draw this on an empty terminal: the first frame, and again after falling behind.
+    Snapshot(Snapshot),
+    /// Write these terminal bytes.
+    Output {
+        /// One more than what it follows.
+        seq: u64,
+        /// Terminal bytes.
+        bytes: Vec<u8>,
+    },
+    /// The terminal is gone.
+    Ended,
+}
+
+/// One viewer's place in a terminal's stream.
+pub trait Terminal: Send {
+    /// The next frame; first a snapshot. The future may be dropped while it waits, and nothing is lost by it.
+    fn next(&mut self) -> BoxFuture<'_, Frame>;
 }
 
 /// The terminals that run now. The seam to the executor.
 pub trait LiveTerminals: Send + Sync {
-    /// The screen of a task's terminal and everything after it, without a gap; `None` where none runs.
-    fn subscribe(&self, task: &TaskId) -> Option<(Snapshot, broadcast::Receiver<Delta>)>;
+    /// Begins to watch a task's terminal; `None` where none runs.
+    fn subscribe(&self, task: &TaskId) -> Option<Box<dyn Terminal>>;
 }

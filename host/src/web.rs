@@ -96,24 +96,28 @@ pub struct WebState {
 /// The whole site. `extra` are routers with state of their own (`/mcp`, further REST faces): they stand behind the same
 /// checks, and find the caller in `identify::Who`, or as `Principal` in the request's extensions.
 pub fn router(state: WebState, extra: Router) -> Router {
-    let perimeter = perimeter::Perimeter::new(&state.settings, state.accounts.clone());
-    let body_limit = state.settings.body_limit_bytes;
     let own = Router::new()
-        .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/assets/{name}", get(assets::serve))
         .merge(api::routes())
         .merge(pages::routes())
+        .with_state(state.clone());
+    guarded(own.merge(extra), &state.settings, &state.accounts)
+}
+
+/// Routes behind the checks that every request passes, with what needs no state of ours.
+fn guarded(routes: Router, settings: &Settings, accounts: &Accounts) -> Router {
+    let perimeter = perimeter::Perimeter::new(settings, accounts.clone());
+    routes
+        .route("/healthz", get(async || "ok\n"))
+        .route("/assets/{name}", get(assets::serve))
         .fallback(error::no_such_route)
-        .method_not_allowed_fallback(error::no_such_method);
-    own.with_state(state.clone())
-        .merge(extra)
-        .layer(DefaultBodyLimit::max(body_limit))
-        .layer(RequestBodyLimitLayer::new(body_limit))
-        .layer(middleware::from_fn_with_state(state.accounts.clone(), identify::identify))
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(settings.body_limit_bytes))
+        .layer(RequestBodyLimitLayer::new(settings.body_limit_bytes))
+        .layer(middleware::from_fn_with_state(accounts.clone(), identify::identify))
         .layer(middleware::from_fn_with_state(Arc::new(perimeter), perimeter::check))
-        .layer(middleware::from_fn_with_state(state.settings.request_timeout_s, perimeter::limit_time))
+        .layer(middleware::from_fn_with_state(settings.request_timeout_s, perimeter::limit_time))
         .layer(middleware::from_fn(perimeter::harden))
 }
 
