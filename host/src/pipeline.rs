@@ -14,7 +14,7 @@ mod recover;
 mod resume;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,10 +22,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::executor::{Control, Executor, StopReason};
+use crate::executor::workspace::{Changes, Workspaces};
+use crate::executor::{Control, Ended, Executor, StopReason};
 use crate::gates::keeper::Gatekeeper;
 use crate::gates::running::Running;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Upstream};
 use crate::id::TaskId;
 use crate::policy::Policies;
 use crate::store::tasks::Patch;
@@ -67,6 +68,10 @@ pub struct Parts {
     pub executor: Executor,
     /// Between agents and models.
     pub gateway: Gateway,
+    /// Folders that agents work in.
+    pub workspaces: Workspaces,
+    /// The model of each agent that uses one.
+    pub models: BTreeMap<String, Upstream>,
     /// Told when a place may be free.
     pub places: Arc<Notify>,
     /// CODA_HOME.
@@ -84,7 +89,7 @@ struct Shared {
 
 /// An attempt that has a place.
 struct Live {
-    running: Arc<Running>,
+    running: Option<Arc<Running>>,
     control: Option<Control>,
 }
 
@@ -125,11 +130,10 @@ impl Pipeline {
         }
         let wanted = u32::try_from(free).unwrap_or(u32::MAX);
         for id in self.0.parts.store.call(move |s| s.queue(wanted)).await? {
-            let started = { self.start_place(&id).await };
-            match started {
-                Ok(Some((task, running))) => {
+            match self.start_place(&id).await {
+                Ok(Some(task)) => {
                     let pipeline = self.clone();
-                    self.0.tracker.spawn(async move { pipeline.attempt(task, running).await });
+                    self.0.tracker.spawn(async move { pipeline.attempt(task).await });
                 }
                 Ok(None) => {}
                 Err(e) => tracing::error!(task.id = %id, error = %e, "a task could not be started"),
@@ -139,7 +143,7 @@ impl Pipeline {
     }
 
     /// Makes the start durable before anything of it happens.
-    async fn start_place(&self, id: &TaskId) -> Result<Option<(Task, Arc<Running>)>, StoreError> {
+    async fn start_place(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
         let wanted = id.clone();
         let started = self.0.parts.store.call(move |s| s.advance(&wanted, "coda", &Happening::Start, &Patch::default())).await;
         let task = match started {
@@ -148,22 +152,15 @@ impl Pipeline {
             Err(StoreError::Conflict { .. }) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let running = Arc::new(Running::new(task.clone(), self.workspace_of(&task)));
-        self.live().insert(task.id.clone(), Live { running: running.clone(), control: None });
-        Ok(Some((task, running)))
+        self.live().insert(task.id.clone(), Live { running: None, control: None });
+        Ok(Some(task))
     }
 
     /// One attempt: prepare, run, commit. Every way out of it ends or parks the task.
     #[tracing::instrument(name = "attempt", skip_all, fields(task.id = %task.id, task.attempt = task.attempt))]
-    async fn attempt(&self, task: Task, running: Arc<Running>) {
-        let entered = self.0.parts.gates.enter(running.clone());
-        let outcome = match self.prepare(&task, &running).await {
-            Ok(prepared) => self.run_agent(&task, &running, prepared).await,
-            Err(e) => Err(e),
-        };
-        drop(entered);
-        let committed = match outcome {
-            Ok(ended) => self.commit(&task, &running, ended).await,
+    async fn attempt(&self, task: Task) {
+        let committed = match self.work(&task).await {
+            Ok((running, ended, changes)) => self.commit(&task, &running, ended, &changes).await,
             Err(reason) => self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await,
         };
         if let Err(e) = committed {
@@ -171,6 +168,23 @@ impl Pipeline {
         }
         self.live().remove(&task.id);
         self.look_for_work();
+    }
+
+    /// The attempt itself. While it lasts the gates know the task, and nobody else writes to its workspace.
+    async fn work(&self, task: &Task) -> Result<(Arc<Running>, Ended, Changes), Reason> {
+        let lease = self.0.parts.workspaces.lease(&task.chain, task.workspace.as_deref()).await;
+        let lease = lease.map_err(|e| limit("workspace", e.to_string()))?;
+        let running = Arc::new(Running::new(task.clone(), lease.path().to_owned()));
+        if let Some(live) = self.live().get_mut(&task.id) {
+            live.running = Some(running.clone());
+        }
+        let entered = self.0.parts.gates.enter(running.clone());
+        let baseline = self.baseline(task, lease.path()).await;
+        let prepared = self.prepare(task, &running).await?;
+        let ended = self.run_agent(task, &running, prepared).await?;
+        drop(entered);
+        let changes = self.changes(task, &running, baseline).await;
+        Ok((running, ended, changes))
     }
 
     /// Ends a task from outside: durable first, then its process.
@@ -216,7 +230,7 @@ impl Pipeline {
 
     /// Held tasks keep their process and give up their place.
     fn running_count(&self) -> usize {
-        self.live().values().filter(|l| !l.running.is_held()).count()
+        self.live().values().filter(|l| !l.running.as_ref().is_some_and(|r| r.is_held())).count()
     }
 
     fn stop_all(&self) {
@@ -229,7 +243,9 @@ impl Pipeline {
 
     fn set_control(&self, id: &TaskId, control: &Control) {
         if let Some(live) = self.live().get_mut(id) {
-            live.running.set_control(control.clone());
+            if let Some(running) = &live.running {
+                running.set_control(control.clone());
+            }
             live.control = Some(control.clone());
         }
     }

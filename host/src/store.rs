@@ -5,7 +5,7 @@
 
 pub mod accounts;
 pub mod approvals;
-mod audit;
+pub(crate) mod audit;
 pub mod calls;
 pub mod decisions;
 mod events;
@@ -13,6 +13,8 @@ mod policy_sets;
 mod retention;
 mod row;
 pub mod tasks;
+
+pub use policy_sets::{PolicyState, Quarantined, SetRow, StoredSet};
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -8,6 +8,7 @@
 //! ```
 //! Bytes that arrive here were masked by the executor and stripped of what a terminal should not be told by strangers.
 
+mod live;
 pub mod stream;
 
 use futures_util::future::BoxFuture;

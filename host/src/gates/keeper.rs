@@ -23,6 +23,7 @@ use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
 use crate::approval::tally::covers;
 use crate::approval::{Consumed, consume};
 use crate::env;
+use crate::executor::Hold;
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::contract::{Demand, Finding, Gate, Requirement, Subject, Verdict};
 use crate::policy::{Cleared, Judgment, Policies};
@@ -468,7 +469,7 @@ impl Held {
             let patch = crate::store::tasks::Patch { body: Some(body), ..Default::default() };
             keeper.0.store.call(move |s| s.advance(&task, "coda", &Happening::Hold, &patch)).await?;
             if let Some(control) = running.control() {
-                control.hold();
+                control.set_held(Hold::Held);
             }
             keeper.0.places.notify_one();
         }
@@ -506,7 +507,7 @@ async fn release_one(keeper: &Gatekeeper, running: &Arc<Running>) {
         Err(e) => tracing::error!(task.id = %running.task.id, error = %e, "a released task could not be noted as running"),
     }
     if let Some(control) = running.control() {
-        control.go_on();
+        control.set_held(Hold::Live);
     }
 }
 

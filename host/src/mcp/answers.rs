@@ -52,39 +52,36 @@ pub(super) fn inbox(page: &InboxPage, warnings: Vec<String>) -> Value {
 /// what the agent wrote beyond them stays below `result`.
 pub(super) fn get_result(view: &TaskView, warnings: Vec<String>) -> Value {
     let mut answer = task(view);
-    let result = match answer.remove("result") {
-        Some(Value::Object(result)) => Some(result),
-        Some(other) => Some(Map::from_iter([("value".to_owned(), other)])),
-        None => None,
-    };
-    match result {
-        Some(mut result) => {
-            // The host's word counts: status, ids, files and links are never the agent's.
-            for key in ["status", "task_id", "session_id", "viewer_url", "next"] {
-                result.remove(key);
-            }
-            for (key, default) in [
-                ("summary", json!("")),
-                ("feedback", Value::Null),
-                ("files_changed", json!([])),
-                ("artifacts", json!({})),
-                ("errors", json!([])),
-            ] {
-                let written = result.remove(key);
-                if !answer.contains_key(key) && !(default.is_null() && written.is_none()) {
-                    answer.insert(key.into(), written.unwrap_or(default));
-                }
-            }
-            if !result.is_empty() {
-                answer.insert("result".into(), Value::Object(result));
-            }
-        }
-        None => {
-            answer.insert("message".into(), json!(no_result(view.status)));
-        }
+    match answer.remove("result") {
+        Some(Value::Object(result)) => flatten(&mut answer, result),
+        Some(other) => _ = answer.insert("result".into(), other),
+        None => _ = answer.insert("message".into(), json!(no_result(view.status))),
     }
     add_warnings(&mut answer, warnings);
     Value::Object(answer)
+}
+
+/// Puts the agent's result beside what the host says. Where both say something, the host's word counts: status, ids,
+/// links and files are never the agent's to say.
+fn flatten(answer: &mut Map<String, Value>, mut result: Map<String, Value>) {
+    for key in ["status", "task_id", "session_id", "viewer_url", "next"] {
+        result.remove(key);
+    }
+    for (key, default) in [
+        ("summary", Some(json!(""))),
+        ("feedback", None),
+        ("files_changed", Some(json!([]))),
+        ("artifacts", Some(json!({}))),
+        ("errors", Some(json!([]))),
+    ] {
+        let written = result.remove(key).or(default);
+        if let (Some(written), false) = (written, answer.contains_key(key)) {
+            answer.insert(key.into(), written);
+        }
+    }
+    if !result.is_empty() {
+        answer.insert("result".into(), Value::Object(result));
+    }
 }
 
 /// What is left when shaping failed: ids, status and links, nothing that an agent or a person wrote.

@@ -222,6 +222,22 @@ async fn a_shape_that_fails_or_lies_leaves_a_bare_answer() {
 }
 
 #[tokio::test]
+async fn a_client_that_hangs_up_does_not_cut_a_submission() {
+    let server = Server::start().await;
+    let steps = server.script.steps.clone();
+    let within = |step: usize| {
+        let steps = steps.clone();
+        async move { tokio::time::timeout(std::time::Duration::from_secs(10), steps[step].notified()).await.expect("in time") }
+    };
+    tokio::select! {
+        _ = server.call("coda_run", json!({"prompt": "slow"})) => panic!("it answered before it was let"),
+        () = within(0) => {}
+    }
+    steps[1].notify_one();
+    within(2).await;
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
     let server = Server::start_with(Settings { max_request_bytes: 2048, ..harness::settings() }, TextOnly::Never).await;
     let reply = server.call("coda_run", json!({"prompt": "x".repeat(4096)})).await;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{Pipeline, limit, prepare};
 use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
 use crate::env;
+use crate::executor::workspace::Changes;
 use crate::executor::{Ended, How, ResultFile};
 use crate::gates::ToolCall;
 use crate::gates::running::Running;
@@ -23,14 +24,14 @@ const WITHHELD: &str = "withheld.json";
 
 impl Pipeline {
     /// Ends or parks the task by how its attempt ended.
-    pub(super) async fn commit(&self, task: &Task, running: &Running, ended: Ended) -> Result<(), StoreError> {
-        let exit = ended.how.to_string();
+    pub(super) async fn commit(&self, task: &Task, running: &Running, ended: Ended, changes: &Changes) -> Result<(), StoreError> {
+        let exit = wording(&ended.how);
         if let Some(approval) = self.open_request(running).await? {
             return self.park(task, approval, exit).await;
         }
-        let reason = match (&ended.how, &ended.result) {
+        let result = match (&ended.how, &ended.result) {
             (How::Stopped(_), _) => Err(limit("interrupted", format!("interrupted at {}: {exit}", env::rfc3339(env::now_ms())))),
-            (How::Deadline, ResultFile::Missing | ResultFile::Invalid { .. }) => {
+            (How::TimedOut, ResultFile::Missing | ResultFile::Invalid { .. }) => {
                 let reason = limit("deadline", format!("its {} s ran out", task.timeout_s));
                 return self.finish(&task.id, Happening::End(Status::TimedOut, reason), patch(exit)).await;
             }
@@ -40,8 +41,8 @@ impl Pipeline {
                 Err(agent("bad-result", format!("the agent's result.json cannot be taken: {why}")))
             }
         };
-        match reason {
-            Ok(result) => self.commit_result(task, running, &result, exit).await,
+        match result {
+            Ok(result) => self.commit_result(task, running, &result, changes, exit).await,
             Err(reason) => self.finish(&task.id, Happening::End(Status::Failed, reason), patch(exit)).await,
         }
     }
@@ -73,12 +74,12 @@ impl Pipeline {
         task: &Task,
         running: &Running,
         raw: &Map<String, Value>,
+        changes: &Changes,
         exit: String,
     ) -> Result<(), StoreError> {
         let mut result: Map<String, Value> =
             raw.iter().filter(|(name, _)| FIELDS.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect();
-        let changed = prepare::files_changed(self, task).await;
-        result.insert("files_changed".into(), json!(changed));
+        result.insert("files_changed".into(), json!(changes.files));
         let content = Value::Object(result).to_string();
         let judgment =
             self.0.parts.gates.judge(running, Subject::Output { content }, &running.workspace.display().to_string()).await?;
@@ -213,7 +214,7 @@ impl Pipeline {
             let reason = limit("withheld-lost", "the withheld result is not there any more as it was approved");
             return self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await;
         };
-        let running = Running::new(task.clone(), self.workspace_of(task));
+        let running = Running::new(task.clone(), std::path::PathBuf::new());
         let judgment = self.0.parts.gates.judge(&running, Subject::Output { content }, "").await?;
         if let Verdict::Deny { findings } = &judgment.verdict {
             let text = findings.first().map_or_else(|| "refused by policy".into(), |f| f.message.clone());
@@ -230,6 +231,19 @@ impl Pipeline {
             if result.get("status").and_then(Value::as_str) == Some("completed") { Status::Completed } else { Status::Failed };
         let patch = Patch { result: Some(Value::Object(result)), ..Patch::default() };
         self.finish(&task.id, Happening::End(status, agent(status.as_str(), summary)), patch).await
+    }
+}
+
+/// How a run ended, in words.
+fn wording(how: &How) -> String {
+    match how {
+        How::Exited { code } => format!("exit code {code}"),
+        How::Signalled { signal } => format!("killed by signal {signal}"),
+        How::ResultWritten => "its result was written and it did not exit by itself".into(),
+        How::TimedOut => "its time ran out".into(),
+        How::Idle => "nothing was seen of it for too long".into(),
+        How::Stopped(_) => "it was stopped".into(),
+        How::Lost { why } => why.clone(),
     }
 }
 

@@ -3,16 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{Pipeline, limit};
-use crate::executor::{Ended, Launch};
+use crate::executor::workspace::{Baseline, Changes, place_prior};
+use crate::executor::{Ended, Launch, StopReason};
 use crate::gates::running::Running;
-use crate::gateway::Access;
+use crate::gateway::{Access, Upstream};
+use crate::id::SessionId;
 use crate::policy::Cleared;
 use crate::policy::contract::{Permissions, Subject, Verdict};
 use crate::store::StoreError;
 use crate::task::envelope::{self, Facts};
 use crate::task::{Reason, Task};
+
+/// Progress lines that wait to be screened.
+const PROGRESS_QUEUE: usize = 64;
 
 /// What an attempt has in hand before its process starts.
 pub(super) struct Prepared {
@@ -22,20 +28,19 @@ pub(super) struct Prepared {
 }
 
 impl Pipeline {
-    /// Where a task works: its named workspace, or its chain's own.
-    pub(super) fn workspace_of(&self, task: &Task) -> PathBuf {
-        self.0.parts.executor.workspace_path(task.workspace.as_deref(), task.chain.as_str())
-    }
-
     /// Makes everything that the agent needs and nothing that it does not.
     pub(super) async fn prepare(&self, task: &Task, running: &Running) -> Result<Prepared, Reason> {
         let internal = |e: StoreError| limit("store", format!("the task could not be prepared: {e}"));
         let task_dir = self.task_dir(task);
-        let folders = task_dir.clone();
-        let made = tokio::task::spawn_blocking(move || make_folders(&folders)).await;
-        made.unwrap_or_else(|e| Err(std::io::Error::other(e)))
-            .map_err(|e| limit("disk", format!("its folder could not be made: {e}")))?;
-        let prior = self.copy_prior(task, &task_dir).await.map_err(internal)?;
+        let prior = self.prior(task).await.map_err(internal)?;
+        let (folders, has_prior) = (task_dir.clone(), !prior.is_empty());
+        let made = tokio::task::spawn_blocking(move || {
+            make_folders(&folders)?;
+            if prior.is_empty() { Ok(()) } else { place_prior(&folders.join("io"), &prior) }
+        });
+        let made = made.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        made.map_err(|e| limit("disk", format!("its folder could not be made: {e}")))?;
+        let prior_dir = has_prior.then(|| task_dir.join("io").join("prior"));
         let id = task.id.clone();
         let (on_record, grants, answer) = self
             .0
@@ -51,10 +56,14 @@ impl Pipeline {
                 format!("{}: {}", item.title, item.content)
             })
             .collect();
-        let facts =
-            Facts { io_dir: &task_dir.join("io"), prior_dir: prior.as_deref(), approved: &approved, answer: answer.as_deref() };
+        let facts = Facts {
+            io_dir: &task_dir.join("io"),
+            prior_dir: prior_dir.as_deref(),
+            approved: &approved,
+            answer: answer.as_deref(),
+        };
         let envelope = envelope::write(task, Cleared::on_record(on_record), &facts);
-        let access = self.0.parts.gateway.open(&task.id, &task.agent).map_err(|e| limit("gateway", e.to_string()))?;
+        let access = self.0.parts.gateway.open(task.id.clone(), self.model_of(&task.agent), Vec::new());
         let launch = Launch {
             task: task.id.clone(),
             attempt: task.attempt,
@@ -63,11 +72,11 @@ impl Pipeline {
             task_dir,
             workspace: running.workspace.clone(),
             coda_home: self.0.parts.home.clone(),
-            gateway_url: self.0.parts.gateway.url().to_owned(),
-            gateway_token: access.token().to_owned(),
+            gateway_url: self.0.parts.gateway.url(),
+            gateway_token: access.token.clone(),
             yolo: task.permissions == Permissions::Yolo,
             timeout_s: task.timeout_s,
-            secrets: vec![access.token().to_owned()],
+            secrets: vec![access.token.clone()],
             environment: std::collections::BTreeMap::new(),
         };
         Ok(Prepared { launch, access })
@@ -76,25 +85,26 @@ impl Pipeline {
     /// Starts the process, puts it on record, and waits for its end.
     pub(super) async fn run_agent(&self, task: &Task, running: &Running, prepared: Prepared) -> Result<Ended, Reason> {
         let Prepared { launch, access } = prepared;
-        let mut run = self.0.parts.executor.start(launch).await.map_err(|e| limit("start", e.to_string()))?;
-        self.set_control(&task.id, &run.control());
+        let (tell, mut progress) = mpsc::channel(PROGRESS_QUEUE);
+        let run = self.0.parts.executor.start(launch, tell).await.map_err(|e| limit("start", e.to_string()))?;
+        let control = run.control();
+        self.set_control(&task.id, &control);
         let (id, attempt, pid, pid_start, sandbox) = (task.id.clone(), task.attempt, run.pid, run.pid_start, run.sandbox.clone());
         if let Err(e) = self.0.parts.store.call(move |s| s.set_process(&id, attempt, pid, pid_start, &sandbox)).await {
             tracing::error!(error = %e, "a process could not be put on record; it is ended");
-            run.control().stop(crate::executor::StopReason::Shutdown);
+            control.stop(StopReason::Shutdown);
         }
         // Cancelled while it was starting: the control came too late for `end`.
         let id = task.id.clone();
         if self.0.parts.store.call(move |s| s.task(&id)).await.is_ok_and(|now| now.status.is_final()) {
-            run.control().stop(crate::executor::StopReason::Cancelled);
+            control.stop(StopReason::Cancelled);
         }
-        let mut progress = run.take_progress();
         let wait = run.wait();
         tokio::pin!(wait);
         let ended = loop {
             tokio::select! {
                 ended = &mut wait => break ended,
-                Some(line) = progress.recv() => self.note_progress(task, running, line).await,
+                Some(line) = progress.recv() => self.note_progress(task, running, line.message).await,
             }
         };
         drop(access);
@@ -118,26 +128,49 @@ impl Pipeline {
         self.0.parts.home.join("tasks").join(task.id.as_str())
     }
 
-    /// Read-only copies of the chained results, for the agent to read.
-    async fn copy_prior(&self, task: &Task, task_dir: &Path) -> Result<Option<PathBuf>, StoreError> {
-        let Some(previous) = task.previous.clone() else { return Ok(None) };
+    /// The chained results, for the agent to read.
+    async fn prior(&self, task: &Task) -> Result<Vec<(SessionId, Value)>, StoreError> {
+        let Some(previous) = task.previous.clone() else { return Ok(Vec::new()) };
         let earlier = self.0.parts.store.call(move |s| s.task_by_session(&previous)).await?;
-        let Some(result) = earlier.result else { return Ok(None) };
-        let dir = task_dir.join("io").join("prior");
-        let file = dir.join(format!("{}.json", earlier.session));
-        let text = serde_json::to_vec_pretty(&Value::clone(&result)).unwrap_or_default();
-        let made = tokio::task::spawn_blocking({
-            let dir = dir.clone();
-            move || {
-                std::fs::create_dir_all(&dir)?;
-                if !file.exists() {
-                    std::fs::write(&file, text)?;
-                }
-                Ok::<(), std::io::Error>(())
+        Ok(earlier.result.map(|result| (earlier.session, result)).into_iter().collect())
+    }
+
+    /// Where an agent's model is; an agent that has none gets an address that nothing answers.
+    fn model_of(&self, agent: &str) -> Upstream {
+        let none = || Upstream { base_url: String::new(), model: None, credential: None };
+        self.0.parts.models.get(agent).cloned().unwrap_or_else(none)
+    }
+
+    /// The workspace as it was before the first attempt.
+    pub(super) async fn baseline(&self, task: &Task, workspace: &Path) -> Option<Baseline> {
+        let (file, workspace) = (self.task_dir(task).join("baseline.json"), workspace.to_owned());
+        let taken = tokio::task::spawn_blocking(move || {
+            if let Ok(kept) = Baseline::load(&file) {
+                return Some(kept);
             }
-        })
-        .await;
-        Ok(matches!(made, Ok(Ok(()))).then_some(dir))
+            let baseline = Baseline::take(&workspace);
+            if let Err(e) = file.parent().map_or(Ok(()), make_folders).and_then(|()| baseline.save(&file)) {
+                tracing::warn!(error = %e, "the state of a workspace could not be kept; a later attempt compares with its own start");
+            }
+            Some(baseline)
+        });
+        taken.await.unwrap_or_default()
+    }
+
+    /// What differs since, listed by the host and never by the agent; the screened diff is kept beside the transcript.
+    pub(super) async fn changes(&self, task: &Task, running: &Running, baseline: Option<Baseline>) -> Changes {
+        let Some(baseline) = baseline else { return Changes::default() };
+        let workspace = running.workspace.clone();
+        let changes = tokio::task::spawn_blocking(move || baseline.changes(&workspace)).await.unwrap_or_default();
+        let judged = self.0.parts.gates.judge(running, Subject::Output { content: changes.diff.clone() }, "").await;
+        let screened = match judged.map(|judgment| judgment.cleared()) {
+            Ok(Ok(cleared)) => cleared.into_inner(),
+            Ok(Err(_)) | Err(_) => "[the diff was withheld by policy]\n".to_owned(),
+        };
+        if let Err(e) = write_private(&self.task_dir(task).join("changes.diff"), screened.as_bytes()).await {
+            tracing::warn!(error = %e, "a diff could not be kept");
+        }
+        changes
     }
 }
 
@@ -162,9 +195,4 @@ pub(super) async fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<
     })
     .await
     .unwrap_or_else(|e| Err(std::io::Error::other(e)))
-}
-
-/// What differs in the workspace since the attempt began; relative paths.
-pub(super) async fn files_changed(_pipeline: &Pipeline, _task: &Task) -> Vec<String> {
-    Vec::new()
 }

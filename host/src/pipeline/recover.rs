@@ -2,10 +2,13 @@
 
 use super::Pipeline;
 use crate::approval::request::Standing;
-use crate::executor;
+use crate::executor::end_leftovers;
 use crate::store::StoreError;
 use crate::store::tasks::{Leftover, Patch};
 use crate::task::state::Happening;
+
+/// Time that old processes get to end by themselves.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Why a start could not settle what was left.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +33,12 @@ impl Pipeline {
     async fn settle_leftover(&self, leftover: Leftover) -> Result<(), StoreError> {
         let task = leftover.task;
         // INVARIANT: the old tree is gone before the task can start again.
-        executor::end_leftovers(&task.id, leftover.process).await;
+        // Where the process is not on record, what carries the task's mark is found all the same.
+        let (pid, pid_start) = leftover.process.unwrap_or((0, 0));
+        {
+            let left = end_leftovers(&task.id, pid, pid_start, GRACE).await;
+            tracing::info!(task.id = %task.id, processes = left.found, survivors = left.survivors, "old processes were ended");
+        }
         let resumable = leftover.request_open && !leftover.call_in_flight;
         tracing::warn!(task.id = %task.id, task.attempt = task.attempt, resumable, "a task was running when the server stopped");
         let patch = Patch { exit: Some("the server stopped".into()), ..Patch::default() };

@@ -25,6 +25,12 @@ impl<T> Cleared<T> {
         Self { value, decision }
     }
 
+    /// A cleared value for a test that needs one and no policy.
+    #[cfg(test)]
+    pub(crate) fn for_test(value: T) -> Self {
+        Self::by(DecisionId::new(), value)
+    }
+
     /// What was cleared.
     pub fn get(&self) -> &T {
         &self.value

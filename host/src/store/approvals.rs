@@ -113,7 +113,7 @@ impl Store {
             settle(tx, &mut approval, standing, vote.time_ms, reason)?;
             let task = get(tx, &approval.task)?;
             append_event(tx, &task, "voted", &json!({ "approval": id.as_str(), "approve": vote.approve, "by": vote.principal, "standing": standing.as_str() }))?;
-            append_audit(tx, "approval.voted", &vote.principal, &approval.tenant, Some(&approval.task), body)?;
+            append_audit(tx, "approval.voted", &vote.principal, &approval.tenant, Some(&approval.task), &body)?;
             Ok(approval)
         })
     }
@@ -142,7 +142,7 @@ impl Store {
                 settle(tx, &mut approval, Standing::Consumed, now, None)?;
             }
             let body = json!({ "approval": id.as_str(), "item": item, "decision": decision, "binding": approval.binding() });
-            append_audit(tx, "approval.consumed", "coda", &approval.tenant, Some(&approval.task), body)?;
+            append_audit(tx, "approval.consumed", "coda", &approval.tenant, Some(&approval.task), &body)?;
             Ok(())
         })
     }
@@ -155,7 +155,7 @@ impl Store {
                 Standing::Open | Standing::Approved => {
                     settle(tx, &mut approval, Standing::Withdrawn, env::now_ms(), Some(reason))?;
                     let body = json!({ "approval": id.as_str(), "reason": reason });
-                    append_audit(tx, "approval.withdrawn", "coda", &approval.tenant, Some(&approval.task), body)?;
+                    append_audit(tx, "approval.withdrawn", "coda", &approval.tenant, Some(&approval.task), &body)?;
                     Ok(())
                 }
                 Standing::Denied | Standing::Expired | Standing::Consumed | Standing::Withdrawn => Ok(()),
@@ -186,7 +186,7 @@ impl Store {
                     "coda",
                     &approval.tenant,
                     Some(&approval.task),
-                    json!({ "approval": approval.id.as_str() }),
+                    &json!({ "approval": approval.id.as_str() }),
                 )?;
                 expired.push(approval);
             }
@@ -252,7 +252,7 @@ pub(super) fn insert_approval(tx: &Transaction<'_>, new: &NewApproval) -> Result
     append_event(tx, &task, "approval-requested", &body)?;
     let record = json!({ "approval": new.id.as_str(), "gate": new.gate.as_str(), "binding": new.binding(), "codes": codes, "requirements": new.requirements,
         "generation": new.generation, "set_digest": new.set_digest, "decision": new.decision.as_str() });
-    append_audit(tx, "approval.requested", "coda", &new.tenant, Some(&new.task), record)?;
+    append_audit(tx, "approval.requested", "coda", &new.tenant, Some(&new.task), &record)?;
     Ok(())
 }
 

@@ -43,7 +43,7 @@ impl Store {
             let usage = Usage { tool_calls: record.usage.tool_calls.saturating_add(1), ..record.usage };
             tx.execute("UPDATE task SET usage = ?2 WHERE id = ?1", [task.as_str(), &text(&usage)])?;
             append_event(tx, &record, "tool-call", &json!({ "call_id": call_id, "tool": tool }))?;
-            append_audit(tx, "call.released", &record.acting_as, &record.tenant, Some(task), json!({ "call_id": call_id, "tool": tool, "call": call_key }))?;
+            append_audit(tx, "call.released", &record.acting_as, &record.tenant, Some(task), &json!({ "call_id": call_id, "tool": tool, "call": call_key }))?;
             Ok(())
         })
     }

@@ -177,6 +177,6 @@ pub(super) fn insert_decision(tx: &Transaction<'_>, record: &DecisionRecord) -> 
     let codes: Vec<&str> = record.findings.iter().map(|f| f.code.as_str()).collect();
     let body = json!({ "decision": record.id.as_str(), "gate": record.gate.as_str(), "verdict": record.verdict, "generation": record.generation,
         "set_digest": record.set_digest, "codes": codes, "policies": policies, "input_sha256": record.input_sha256 });
-    append_audit(tx, "decision", "policy", &record.tenant, Some(&record.task), body)?;
+    append_audit(tx, "decision", "policy", &record.tenant, Some(&record.task), &body)?;
     Ok(())
 }

@@ -90,3 +90,5 @@ CREATE INDEX audit_task ON audit_record (task, seq);
 CREATE TABLE audit_segment (
     segment INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, head TEXT NOT NULL, hmac TEXT NOT NULL, closed_ms INTEGER NOT NULL
 ) STRICT;
+CREATE TRIGGER audit_record_is_append_only BEFORE UPDATE ON audit_record BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_segment_is_append_only BEFORE UPDATE ON audit_segment BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;

@@ -91,7 +91,7 @@ impl Store {
             append_event(tx, task, "accepted", &json!({ "status": task.status.as_str(), "agent": task.agent }))?;
             let body = json!({ "agent": task.agent, "status": task.status.as_str(), "acting_as": task.acting_as, "permissions": name(&task.permissions),
                 "prompt_sha256": env::sha256_hex(task.prompt.as_bytes()), "decision": decision.id.as_str() });
-            append_audit(tx, "task.accepted", &task.principal, &task.tenant, Some(&task.id), body)?;
+            append_audit(tx, "task.accepted", &task.principal, &task.tenant, Some(&task.id), &body)?;
             Ok(Accepted::New(Box::new(task.clone())))
         })
     }
@@ -295,7 +295,7 @@ pub(super) fn advance(
     update(tx, &task)?;
     let (kind, body) = told(&task, happening, patch);
     append_event(tx, &task, kind, &body)?;
-    append_audit(tx, &format!("task.{kind}"), actor, &task.tenant, Some(id), without_words(body))?;
+    append_audit(tx, &format!("task.{kind}"), actor, &task.tenant, Some(id), &without_words(body))?;
     Ok((task, effects))
 }
 
@@ -426,7 +426,7 @@ impl Store {
     /// Puts on record that somebody read another's task.
     pub fn note_read(&self, actor: &str, task: &Task, what: &str) -> Result<(), StoreError> {
         self.write(|tx| {
-            append_audit(tx, "task.read", actor, &task.tenant, Some(&task.id), json!({ "what": what, "owner": task.principal }))
+            append_audit(tx, "task.read", actor, &task.tenant, Some(&task.id), &json!({ "what": what, "owner": task.principal }))
                 .map(drop)
         })
     }

@@ -2,6 +2,7 @@
 //! before anything is asked. Each handler reads the request, asks one verb, and says what came of it.
 
 mod approvals;
+pub mod audit;
 mod session;
 mod tasks;
 mod tokens;

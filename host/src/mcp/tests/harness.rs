@@ -35,6 +35,8 @@ pub(super) struct Seen {
 pub(super) struct Script {
     tasks: Arc<Mutex<Vec<TaskView>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// For the prompt `slow`: begun, may go on, done.
+    pub(super) steps: Arc<[tokio::sync::Notify; 3]>,
 }
 
 impl Verbs for Script {
@@ -52,6 +54,11 @@ impl Verbs for Script {
             return Err(ServiceError::NotFound("workspace".into()));
         }
         let view = view(who, &submission.prompt);
+        if submission.prompt == "slow" {
+            self.steps[0].notify_one();
+            self.steps[1].notified().await;
+            self.steps[2].notify_one();
+        }
         self.tasks.lock().expect("no panic").push(view.clone());
         Ok(view)
     }
@@ -157,7 +164,7 @@ impl Reply {
 /// A running server; it ends with the test's runtime.
 pub(super) struct Server {
     pub(super) address: String,
-    script: Script,
+    pub(super) script: Script,
     http: reqwest::Client,
 }
 

@@ -1,0 +1,98 @@
+//! Server-sent events, read and written. Only the `data` field matters to the dialects so far.
+
+/// Reads events from bytes that may be split anywhere.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Parser {
+    line: Vec<u8>,
+    data: Option<String>,
+    after_cr: bool,
+}
+
+/// The bytes are no UTF-8.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct NotText;
+
+impl Parser {
+    /// Takes bytes and gives the data of the events that they complete.
+    pub(in crate::gateway) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, NotText> {
+        let mut events = Vec::new();
+        for &byte in bytes {
+            match byte {
+                b'\n' if self.after_cr => self.after_cr = false,
+                b'\n' | b'\r' => {
+                    self.after_cr = byte == b'\r';
+                    events.extend(self.end_line()?);
+                }
+                _ => {
+                    self.after_cr = false;
+                    self.line.push(byte);
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// The stream has ended: an event that lacks its blank line counts all the same.
+    pub(in crate::gateway) fn finish(&mut self) -> Result<Option<String>, NotText> {
+        let before = if self.line.is_empty() { None } else { self.end_line()? };
+        Ok(before.or_else(|| self.data.take()))
+    }
+
+    fn end_line(&mut self) -> Result<Option<String>, NotText> {
+        let line = std::mem::take(&mut self.line);
+        let line = str::from_utf8(&line).map_err(|_| NotText)?;
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        if line.is_empty() {
+            return Ok(self.data.take());
+        }
+        if let Some(value) = line.strip_prefix("data:") {
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match &mut self.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                None => self.data = Some(value.to_owned()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One event. `data` must have no line break.
+pub(in crate::gateway) fn event(data: &str) -> String {
+    debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
+    format!("data: {data}\n\n")
+}
+
+/// A comment: says that the stream is alive, and is skipped by every reader.
+pub(in crate::gateway) const COMMENT: &str = ": waiting\n\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &[u8] =
+        b": hello\n\ndata: {\"a\":1}\n\nevent: x\r\ndata:b\r\ndata: c\xc3\xa9\r\n\r\nid: 7\rdata: d\r\rdata: [DONE]";
+
+    #[test]
+    fn events_are_the_same_however_the_bytes_are_split() {
+        let expected = ["{\"a\":1}", "b\nc\u{e9}", "d", "[DONE]"];
+        for first in 0..STREAM.len() {
+            for second in first..STREAM.len() {
+                let mut parser = Parser::default();
+                let mut events = Vec::new();
+                for part in [&STREAM[..first], &STREAM[first..second], &STREAM[second..]] {
+                    events.extend(parser.push(part).expect("text"));
+                }
+                events.extend(parser.finish().expect("text"));
+                assert_eq!(events, expected, "split at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_an_error() {
+        assert_eq!(Parser::default().push(b"data: \xff\n"), Err(NotText));
+    }
+}
