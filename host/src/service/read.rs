@@ -110,6 +110,11 @@ impl Service {
         Ok(Watchable { task: task.id, status: task.status, transcript, ended_ms: task.ended_ms })
     }
 
+    /// The same for one who is watching already: that they read is on record since they began.
+    pub async fn still_watches(&self, who: &Principal, task: &TaskId) -> Result<crate::task::Status, ServiceError> {
+        Ok(self.readable(who, task).await?.status)
+    }
+
     /// Reading somebody else's task is on record.
     async fn note_read(&self, who: &Principal, task: &Task, what: &'static str) -> Result<(), ServiceError> {
         let (actor, task) = (who.name.clone(), task.clone());

@@ -47,7 +47,7 @@ fn may_watch(state: WebState, who: Principal, id: TaskId) -> MayWatch {
         let (state, who, id) = (state.clone(), who.clone(), id.clone());
         Box::pin(async move {
             let who = state.accounts.refresh(&who).await.ok().flatten()?;
-            state.service.watch(&who, &id).await.ok().map(|watchable| watchable.status)
+            state.service.still_watches(&who, &id).await.ok()
         })
     })
 }

@@ -102,7 +102,6 @@ pub(super) fn task_page(who: &Principal, task: &TaskView) -> Markup {
             span.hint { (task.agent) " · " (task.principal) " · " (elapsed) @if task.attempt > 1 { " · attempt " (task.attempt) } }
         }
         h1.prompt { (visible(&task.prompt_summary)) }
-        p { (visible(&task.next)) }
         (waiting(task))
         div #terminal data-stream=(format!("{path}/stream")) data-transcript=(format!("{path}/transcript"))
             data-state=(if task.status.is_final() { "final" } else { "open" }) {
