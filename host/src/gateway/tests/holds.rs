@@ -110,7 +110,7 @@ async fn more_requests_than_the_bound_are_429_and_an_oversized_one_is_413() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_any_more_is_not_fetched_to_its_end() {
-    let stand = Stand::with(Settings { linger_s: 0, ..Settings::default() }).await;
+    let stand = Stand::with(Settings { linger_s: 0, keepalive_s: 1, ..Settings::default() }).await;
     let (send, receive) = mpsc::channel(1);
     stand.will(Reply::Live(receive));
     send.send(Ok(Bytes::from(streamed("Hello.", &[]).split_at(200).0.to_owned()))).await.expect("sent");

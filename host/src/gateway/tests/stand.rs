@@ -18,7 +18,7 @@ use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
 
 /// A test waits this long for what must happen.
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Refuses what holds `destroy`, parks `later`, holds `hold` until it is let go, and allows the rest. Masks `s3cret` in
 /// results and withholds what holds `withhold`.
