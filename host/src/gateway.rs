@@ -55,6 +55,8 @@ pub struct Settings {
     pub max_remembered_refusals: usize,
     /// Decided turns that a repeated request finds again, per task.
     pub max_remembered_turns: usize,
+    /// All of them together have at most this many bytes.
+    pub max_remembered_turn_bytes: usize,
     /// A stream on which nothing happens gets a comment this often.
     pub keepalive_s: u64,
     /// A turn that nobody reads any more is ended after this time, unless people are deciding about it.
@@ -88,6 +90,7 @@ impl Default for Settings {
             max_remembered_results: 4096,
             max_remembered_refusals: 1024,
             max_remembered_turns: 16,
+            max_remembered_turn_bytes: 16 << 20,
             keepalive_s: 15,
             linger_s: 30,
             connect_timeout_s: 10,

@@ -11,7 +11,7 @@ mod repair;
 mod request;
 mod writer;
 
-pub(in crate::gateway) use history::{compose, refused_message, refused_results};
+pub(in crate::gateway) use history::{compose, round};
 pub(in crate::gateway) use reader::{Malformed, StreamReader, Whole};
 pub(in crate::gateway) use request::Request;
 pub(in crate::gateway) use writer::{Intact, Source, Writer};

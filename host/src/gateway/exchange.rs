@@ -91,9 +91,9 @@ impl Exchange {
                 return Ok(keep);
             }
             self.pass(writer.set_aside(&source, &message));
-            outbound.push(chat::refused_message(&message.text, &refused));
-            chat::refused_results(&refused).into_iter().for_each(|result| outbound.push(result));
-            rounds.push(Round { text: message.text, refused });
+            let round = Round { text: message.text, extra: message.extra, refused };
+            chat::round(&round).into_iter().for_each(|passage| outbound.push(passage));
+            rounds.push(round);
             if rounds.len() > self.settings().max_continuations as usize {
                 let words =
                     format!("The turn was ended by coda: {} answers in a row held nothing but refused tool calls.", rounds.len());

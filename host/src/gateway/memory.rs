@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -38,7 +39,14 @@ pub(in crate::gateway) enum Screened {
 pub(in crate::gateway) struct Results {
     limit: usize,
     // A std mutex: held for a look-up, never across an await.
-    kept: Mutex<(HashMap<Hash, Arc<OnceCell<Screened>>>, VecDeque<Hash>)>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    cells: HashMap<Hash, Arc<OnceCell<Screened>>>,
+    /// Oldest first.
+    order: VecDeque<Hash>,
 }
 
 impl Results {
@@ -50,7 +58,7 @@ impl Results {
     pub(in crate::gateway) fn cell(&self, call_id: &str, content: &str) -> Arc<OnceCell<Screened>> {
         let key = hash(&[call_id.as_bytes(), content.as_bytes()]);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (cells, order) = &mut *kept;
+        let Kept { cells, order } = &mut *kept;
         if let Some(cell) = cells.get(&key) {
             return Arc::clone(cell);
         }
@@ -80,6 +88,8 @@ pub(in crate::gateway) struct Refused {
 pub(in crate::gateway) struct Round {
     /// Its text.
     pub(in crate::gateway) text: String,
+    /// Its fields that the dialect does not know.
+    pub(in crate::gateway) extra: Map<String, Value>,
     /// All of its calls.
     pub(in crate::gateway) refused: Vec<Refused>,
 }
@@ -121,15 +131,17 @@ impl Splices {
         kept.push_back(Arc::new(splice));
     }
 
-    /// The newest that belongs to a message of the agent's history.
-    pub(in crate::gateway) fn find(&self, call_ids: &[&str], text: &str) -> Option<Arc<Splice>> {
+    /// The one that belongs to a message of the agent's history and is not among `used`: two messages can be alike,
+    /// and each is put back once, the oldest first.
+    pub(in crate::gateway) fn find(&self, call_ids: &[&str], text: &str, used: &[Arc<Splice>]) -> Option<Arc<Splice>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let belongs = |splice: &&Arc<Splice>| match (splice.call_ids.is_empty(), call_ids.is_empty()) {
-            (false, false) => splice.call_ids.iter().any(|id| call_ids.contains(&id.as_str())),
+        let belongs = |splice: &Arc<Splice>| match (splice.call_ids.is_empty(), call_ids.is_empty()) {
+            // All of them: some upstreams count calls anew in each message, so that one id alone says little.
+            (false, false) => splice.call_ids == call_ids,
             (true, true) => !text.trim().is_empty() && splice.text.trim() == text.trim(),
             (false, true) | (true, false) => false,
         };
-        kept.iter().rev().find(belongs).cloned()
+        kept.iter().find(|splice| belongs(splice) && !used.iter().any(|u| Arc::ptr_eq(u, splice))).cloned()
     }
 }
 

@@ -36,6 +36,8 @@ pub(in crate::gateway) struct Message {
     pub(in crate::gateway) text: String,
     /// Its calls, in order.
     pub(in crate::gateway) calls: Vec<Draft>,
+    /// Fields that the dialect does not know, such as reasoning; never edited.
+    pub(in crate::gateway) extra: Map<String, Value>,
     /// What it cost, if the upstream says so.
     pub(in crate::gateway) tokens: Option<Tokens>,
 }
@@ -43,6 +45,9 @@ pub(in crate::gateway) struct Message {
 impl Draft {
     /// The call as the gates see it. `Err` says why it can't be judged: then it can't run either.
     pub(in crate::gateway) fn to_call(&self) -> Result<ToolCall, String> {
+        if self.name.is_empty() {
+            return Err("it names no tool".into());
+        }
         let arguments = parse_arguments(&self.arguments)?;
         let working_directory = DIRECTORY_KEYS
             .iter()

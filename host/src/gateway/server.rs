@@ -72,7 +72,7 @@ pub(in crate::gateway) struct Admitted {
     permit: OwnedSemaphorePermit,
 }
 
-/// Whose request it is. The token comes as a bearer, or as agents of other dialects send it.
+/// Whose request it is.
 pub(in crate::gateway) fn admit(shared: &Shared, headers: &HeaderMap) -> Result<Admitted, Failure> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer "))).unwrap_or_default();

@@ -56,6 +56,7 @@ pub(in crate::gateway) struct Session {
     results: Results,
     turns: Mutex<Turns>,
     max_decided: usize,
+    max_decided_bytes: usize,
 }
 
 #[derive(Default)]
@@ -93,6 +94,7 @@ impl Session {
             results: Results::new(settings.max_remembered_results),
             turns: Mutex::default(),
             max_decided: settings.max_remembered_turns,
+            max_decided_bytes: settings.max_remembered_turn_bytes,
         }
     }
 
@@ -115,8 +117,10 @@ impl Session {
         let turn = turns.running.remove(&question);
         if let (Some(turn), Keep::Decided) = (turn, keep) {
             turns.decided.push_back((question, turn));
-            if turns.decided.len() > self.max_decided {
-                turns.decided.pop_front();
+            let mut bytes: usize = turns.decided.iter().map(|(_, turn)| turn.bytes()).sum();
+            while turns.decided.len() > self.max_decided || bytes > self.max_decided_bytes {
+                let Some((_, oldest)) = turns.decided.pop_front() else { break };
+                bytes -= oldest.bytes();
             }
         }
     }

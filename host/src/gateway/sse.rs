@@ -16,19 +16,20 @@ impl Parser {
     /// Takes bytes and gives the data of the events that they complete.
     pub(in crate::gateway) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, NotText> {
         let mut events = Vec::new();
-        for &byte in bytes {
-            match byte {
-                b'\n' if self.after_cr => self.after_cr = false,
-                b'\n' | b'\r' => {
-                    self.after_cr = byte == b'\r';
-                    events.extend(self.end_line()?);
-                }
-                _ => {
-                    self.after_cr = false;
-                    self.line.push(byte);
-                }
-            }
+        let mut rest = bytes;
+        if self.after_cr && !rest.is_empty() {
+            self.after_cr = false;
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
         }
+        while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            self.line.extend_from_slice(&rest[..end]);
+            events.extend(self.end_line()?);
+            // Of a line end in two bytes, the second may be in the next piece.
+            let (line_end, after) = rest[end..].split_at(1);
+            self.after_cr = line_end == b"\r" && after.is_empty();
+            rest = if line_end == b"\r" { after.strip_prefix(b"\n").unwrap_or(after) } else { after };
+        }
+        self.line.extend_from_slice(rest);
         Ok(events)
     }
 

@@ -57,6 +57,11 @@ impl Turn {
         self.changed.send_replace(());
     }
 
+    /// How long the answer is so far.
+    pub(in crate::gateway) fn bytes(&self) -> usize {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).chunks.iter().map(Bytes::len).sum()
+    }
+
     /// Completes when nobody has read for `linger`.
     pub(in crate::gateway) async fn abandoned(&self, linger: Duration) {
         loop {

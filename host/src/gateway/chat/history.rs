@@ -3,12 +3,13 @@
 //! knows what it tried.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{Request, call_value, repair};
 use crate::gates::ToolGates;
-use crate::gateway::memory::{Refused, Screened, Splice};
+use crate::gateway::memory::{Refused, Round, Screened, Splice};
 use crate::gateway::model::parse_arguments;
 use crate::gateway::outbound::{Outbound, Passage};
 use crate::gateway::session::Session;
@@ -23,6 +24,7 @@ const UNKNOWN_TOOL: &str = "unknown";
 pub(in crate::gateway) async fn compose(request: &Request, session: &Session, gates: &dyn ToolGates) -> Outbound {
     let mut outbound = Outbound::new(request.exempt_frame());
     let mut tools: HashMap<String, String> = HashMap::new();
+    let mut used: Vec<Arc<Splice>> = Vec::new();
     for message in &request.messages {
         match message.get("role").and_then(Value::as_str).unwrap_or_default() {
             "tool" => {
@@ -32,7 +34,7 @@ pub(in crate::gateway) async fn compose(request: &Request, session: &Session, ga
             }
             "assistant" => {
                 tools.extend(tool_names(message));
-                push_assistant(&mut outbound, message, session);
+                push_assistant(&mut outbound, message, session, &mut used);
             }
             "user" => outbound.push(Passage::Exempt(Exempt::because(Reason::UserText, message.clone()))),
             _ => outbound.push(Passage::Exempt(Exempt::because(Reason::SystemPrompt, message.clone()))),
@@ -77,16 +79,13 @@ fn result_text(content: Option<&Value>) -> String {
 }
 
 /// A message of the model's, with what was refused before it and beside it.
-fn push_assistant(outbound: &mut Outbound, message: &Value, session: &Session) {
+fn push_assistant(outbound: &mut Outbound, message: &Value, session: &Session, used: &mut Vec<Arc<Splice>>) {
     let call_ids = repair::call_ids(message);
     let text = result_text(message.get("content"));
-    let Some(splice) = session.splices.find(&call_ids, &text) else {
+    let Some(splice) = session.splices.find(&call_ids, &text, used) else {
         return outbound.push(Passage::model(message.clone()));
     };
-    for round in &splice.rounds {
-        outbound.push(refused_message(&round.text, &round.refused));
-        refused_results(&round.refused).into_iter().for_each(|result| outbound.push(result));
-    }
+    splice.rounds.iter().flat_map(round).for_each(|passage| outbound.push(passage));
     let mut message = message.clone();
     message["content"] = rest_of_text(&splice, &text, message.get("content"));
     if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
@@ -95,7 +94,8 @@ fn push_assistant(outbound: &mut Outbound, message: &Value, session: &Session) {
         }
     }
     outbound.push(Passage::model(message));
-    refused_results(&splice.beside).into_iter().for_each(|result| outbound.push(result));
+    results(&splice.beside).for_each(|result| outbound.push(result));
+    used.push(splice);
 }
 
 /// The message's content without the text that belongs to the rounds before it, where the agent left that as it was.
@@ -115,17 +115,18 @@ fn rest_of_text(splice: &Splice, text: &str, content: Option<&Value>) -> Value {
     }
 }
 
-/// A message whose calls were all refused, as the upstream sent it.
-pub(in crate::gateway) fn refused_message(text: &str, refused: &[Refused]) -> Passage {
-    let content = if text.trim().is_empty() { Value::Null } else { text.into() };
-    let calls: Vec<Value> = refused.iter().map(wire_call).collect();
-    Passage::model(json!({"role": "assistant", "content": content, "tool_calls": calls}))
+/// A message whose calls were all refused, as the upstream sent it, and the refusals.
+pub(in crate::gateway) fn round(round: &Round) -> Vec<Passage> {
+    let mut message = round.extra.clone();
+    message.insert("role".into(), "assistant".into());
+    message.insert("content".into(), if round.text.trim().is_empty() { Value::Null } else { round.text.clone().into() });
+    message.insert("tool_calls".into(), round.refused.iter().map(wire_call).collect());
+    std::iter::once(Passage::model(Value::Object(message))).chain(results(&round.refused)).collect()
 }
 
 /// The refusals, as results of the calls.
-pub(in crate::gateway) fn refused_results(refused: &[Refused]) -> Vec<Passage> {
-    let result = |r: &Refused| Passage::Own(json!({"role": "tool", "tool_call_id": r.draft.id, "content": r.message}));
-    refused.iter().map(result).collect()
+fn results(refused: &[Refused]) -> impl Iterator<Item = Passage> + '_ {
+    refused.iter().map(|r| Passage::Own(json!({"role": "tool", "tool_call_id": r.draft.id, "content": r.message})))
 }
 
 /// The call for the upstream's eyes: upstreams refuse a history with arguments that are no JSON.

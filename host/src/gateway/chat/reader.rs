@@ -28,6 +28,7 @@ pub(in crate::gateway) struct Head(pub(super) Map<String, Value>);
 pub(in crate::gateway) struct StreamReader {
     pub(super) head: Option<Head>,
     text: String,
+    extra: Map<String, Value>,
     calls: Vec<Building>,
     /// Chunks that hold pieces of calls or the end, as they came.
     pub(super) held: Vec<String>,
@@ -122,8 +123,9 @@ impl StreamReader {
         if delta.get("function_call").is_some_and(|c| !c.is_null()) {
             return malformed("the upstream model sent a call in the older form, which the gateway does not serve");
         }
-        let text = delta.get("content").and_then(Value::as_str).unwrap_or_default();
-        self.text.push_str(text);
+        let text = text_of(delta.get("content"));
+        self.text.push_str(&text);
+        self.keep_unknown(delta);
         let pieces = match delta.get("tool_calls") {
             None | Some(Value::Null) => &[],
             Some(Value::Array(pieces)) => pieces.as_slice(),
@@ -139,9 +141,25 @@ impl StreamReader {
         }
         let held = !pieces.is_empty() || self.finish.is_some();
         if held {
-            self.held_text.push_str(text);
+            self.held_text.push_str(&text);
         }
         Ok(held)
+    }
+
+    /// Reasoning and the like: a message that goes back to the upstream must have them as they came.
+    fn keep_unknown(&mut self, delta: &Value) {
+        let known = ["role", "content", "tool_calls", "function_call", "refusal", "annotations", "audio"];
+        let fields =
+            delta.as_object().into_iter().flatten().filter(|(key, value)| !known.contains(&key.as_str()) && !value.is_null());
+        for (key, value) in fields {
+            match (self.extra.get_mut(key), value) {
+                (Some(Value::String(kept)), Value::String(more)) => kept.push_str(more),
+                (Some(Value::Array(kept)), Value::Array(more)) => kept.extend_from_slice(more),
+                _ => {
+                    self.extra.insert(key.clone(), value.clone());
+                }
+            }
+        }
     }
 
     fn piece(&mut self, piece: &Value) -> Result<(), Malformed> {
@@ -198,7 +216,8 @@ impl StreamReader {
         self.calls.sort_by_key(|call| call.index);
         let mut calls: Vec<Draft> = std::mem::take(&mut self.calls).into_iter().map(|call| call.draft).collect();
         self.rewritten |= settle(&mut calls, repairs);
-        Ok(Message { text: std::mem::take(&mut self.text), calls, tokens: self.tokens })
+        let (text, extra) = (std::mem::take(&mut self.text), std::mem::take(&mut self.extra));
+        Ok(Message { text, calls, extra, tokens: self.tokens })
     }
 }
 
@@ -250,8 +269,9 @@ impl Whole {
         if message.get("function_call").is_some_and(|c| !c.is_null()) || choice.get("delta").is_some() {
             return malformed("the upstream model's answer has a form that the gateway does not serve");
         }
-        let text = message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = text_of(message.get("content"));
         let mut reader = StreamReader::default();
+        reader.keep_unknown(message);
         match message.get("tool_calls") {
             None | Some(Value::Null) => {}
             Some(Value::Array(calls)) => {
@@ -268,7 +288,7 @@ impl Whole {
         let mut calls: Vec<Draft> = reader.calls.into_iter().map(|call| call.draft).collect();
         let rewritten = settle(&mut calls, repairs) || reader.rewritten;
         let tokens = tokens(body.get("usage"));
-        Ok((Self { raw, body, rewritten }, Message { text, calls, tokens }))
+        Ok((Self { raw, body, rewritten }, Message { text, calls, extra: reader.extra, tokens }))
     }
 }
 
@@ -296,6 +316,15 @@ fn unwrap_databricks(call: &mut Draft) -> bool {
     call.name = name;
     call.arguments = Value::Object(arguments).to_string();
     true
+}
+
+/// Text, also where it comes as a list of parts.
+fn text_of(content: Option<&Value>) -> String {
+    match content {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
+        _ => String::new(),
+    }
 }
 
 fn tokens(usage: Option<&Value>) -> Option<Tokens> {

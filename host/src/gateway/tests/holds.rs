@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::stand::{DEADLINE, Reply, Stand, asking, heard, streamed};
-use crate::gateway::Settings;
+use crate::gateway::{Gateway, Settings};
+use crate::id::TaskId;
 
 async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, work).await.expect("in time")
@@ -105,4 +106,36 @@ async fn more_requests_than_the_bound_are_429_and_an_oversized_one_is_413() {
         }
     });
     assert_eq!(status.await, 413);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_any_more_is_not_fetched_to_its_end() {
+    let stand = Stand::with(Settings { linger_s: 0, keepalive_s: 1, ..Settings::default() }).await;
+    let (send, receive) = mpsc::channel(1);
+    stand.will(Reply::Live(receive));
+    send.send(Ok(Bytes::from(streamed("Hello.", &[]).split_at(200).0.to_owned()))).await.expect("sent");
+    let response = stand.post("/model/v1/chat/completions", &asking(true, &[])).await;
+    drop(response);
+    soon(send.closed()).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_held_calls() {
+    let stand = Stand::new().await;
+    let gateway = Gateway::bind(Settings { drain_s: 0, ..Settings::default() }, stand.gates.clone()).expect("a gateway");
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn({
+        let gateway = gateway.clone();
+        async move { gateway.run(async { told.await.unwrap_or(()) }).await }
+    });
+    let access = gateway.open(TaskId::new(), stand.upstream(), Vec::new());
+    stand.will_stream("", &[("c1", "hold this")]);
+    let url = format!("{}/model/v1/chat/completions", gateway.url());
+    let held = stand.client.post(url).bearer_auth(&access.token).json(&asking(true, &[])).send();
+    let held = tokio::spawn(held);
+    soon(stand.gates.held.notified()).await;
+    tell.send(()).expect("still running");
+    soon(running).await.expect("joined").expect("served");
+    drop(access);
+    held.abort();
 }

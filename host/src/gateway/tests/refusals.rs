@@ -154,3 +154,75 @@ async fn a_verdict_may_change_the_arguments_and_exactly_those_are_released() {
     let (_, body) = stand.ask(&asking(true, &[])).await;
     assert_eq!(heard(&body).calls[0].2, r#"{"command":"echo rewritten"}"#);
 }
+
+#[tokio::test]
+async fn reasoning_goes_back_to_the_upstream_as_it_came() {
+    let stand = Stand::new().await;
+    let thought = |text: &str| json!({"id": "up", "choices": [{"index": 0, "delta": {"reasoning_content": text}}]}).to_string();
+    let signed = json!({"index": 0, "id": "c1", "type": "function", "extra_content": {"signature": "xyz"},
+        "function": {"name": "terminal", "arguments": "{\"command\":\"destroy\"}"}});
+    let calls = json!({"id": "up", "choices": [{"index": 0, "delta": {"tool_calls": [signed]}, "finish_reason": "tool_calls"}]});
+    let stream = format!("data: {}\n\ndata: {}\n\ndata: {calls}\n\ndata: [DONE]\n\n", thought("I think, "), thought("so."));
+    stand.will(Reply::Stream(vec![stream.into()])).will_stream("Fine.", &[]);
+    stand.ask(&asking(true, &[])).await;
+    let message = &stand.request(1)["messages"][2];
+    assert_eq!(message["reasoning_content"], "I think, so.");
+    assert_eq!(message["tool_calls"][0]["extra_content"]["signature"], "xyz");
+}
+
+/// Small numbers that look random and are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// Whatever mixture of calls is refused, over however many turns: the upstream accepts every history, and its last one
+/// holds every call that the model ever made.
+#[tokio::test]
+async fn every_history_is_whole_whatever_is_refused() {
+    for seed in 0..30 {
+        let (stand, mut numbers) = (Stand::new().await, Numbers(seed));
+        let (mut history, mut made) = (Vec::new(), Vec::new());
+        for turn in 0..6 {
+            for reply in 0..4 {
+                let last = reply == 3;
+                let count = if last { 0 } else { numbers.below(4) };
+                let ids: Vec<String> = (0..count).map(|n| format!("s{turn}-{reply}-{n}")).collect();
+                let calls: Vec<(&str, &str)> =
+                    ids.iter().map(|id| (id.as_str(), if numbers.below(2) == 0 { "destroy" } else { "ls" })).collect();
+                // An answer without calls is found again by its text, so it must have one.
+                let text = format!("words {}", numbers.below(1));
+                stand.will_stream(if count > 0 && numbers.below(2) == 0 { "" } else { &text }, &calls);
+                made.extend(ids.iter().cloned());
+                if calls.is_empty() || calls.iter().any(|(_, command)| *command == "ls") {
+                    break;
+                }
+            }
+            let (status, body) = stand.ask(&asking(true, &history)).await;
+            assert_eq!(status, StatusCode::OK, "seed {seed}, turn {turn}: {body}");
+            let answer = heard(&body);
+            assert_eq!(answer.error, None, "seed {seed}, turn {turn}");
+            assert!(!body.contains("destroy"));
+            let calls: Vec<Value> = answer.calls.iter().map(|(id, _, _)| call(id, "ls")).collect();
+            let mut message = json!({"role": "assistant", "content": answer.text});
+            if !calls.is_empty() {
+                message["tool_calls"] = calls.clone().into();
+            }
+            history.push(message);
+            history.extend(calls.iter().map(|c| json!({"role": "tool", "tool_call_id": c["id"], "content": "done"})));
+            if calls.is_empty() {
+                history.push(json!({"role": "user", "content": format!("go on {turn}")}));
+            }
+        }
+        stand.will_stream("The end.", &[]);
+        let (status, body) = stand.ask(&asking(true, &history)).await;
+        assert_eq!(status, StatusCode::OK, "seed {seed}: {body}");
+        let last = stand.request(stand.requests() - 1).to_string();
+        let forgotten: Vec<&String> = made.iter().filter(|id| !last.contains(id.as_str())).collect();
+        assert!(forgotten.is_empty(), "seed {seed}: {forgotten:?}");
+    }
+}

@@ -18,7 +18,7 @@ use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
 
 /// A test waits this long for what must happen.
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Refuses what holds `destroy`, parks `later`, holds `hold` until it is let go, and allows the rest. Masks `s3cret` in
 /// results and withholds what holds `withhold`.
@@ -158,6 +158,7 @@ pub(super) struct Stand {
     pub(super) gateway: Gateway,
     pub(super) access: Option<Access>,
     pub(super) client: reqwest::Client,
+    base_url: String,
 }
 
 impl Stand {
@@ -175,11 +176,15 @@ impl Stand {
         let gateway = Gateway::bind(settings, Arc::clone(&gates) as Arc<dyn ToolGates>).expect("a gateway");
         let running = gateway.clone();
         tokio::spawn(async move { running.run(std::future::pending()).await });
-        let credential = Some(Credential::Command(vec!["echo".into(), "upstream-key".into()]));
-        let upstream = Upstream { base_url, model: Some("real-model".into()), credential };
-        let access = Some(gateway.open(TaskId::new(), upstream, vec!["exact-secret".into()]));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { gates, script, gateway, access, client }
+        let mut stand = Self { gates, script, gateway, access: None, client, base_url };
+        stand.access = Some(stand.gateway.open(TaskId::new(), stand.upstream(), vec!["exact-secret".into()]));
+        stand
+    }
+
+    pub(super) fn upstream(&self) -> Upstream {
+        let credential = Some(Credential::Command(vec!["echo".into(), "upstream-key".into()]));
+        Upstream { base_url: self.base_url.clone(), model: Some("real-model".into()), credential }
     }
 
     pub(super) fn will(&self, reply: Reply) -> &Self {
