@@ -1,37 +1,31 @@
-//! The executor's terminals as viewers see them: each viewer gets a feed of its own, so that a slow one loses its place
-//! and nothing else.
+//! The executor's terminals as viewers see them.
 
-use std::sync::Arc;
+use futures_util::future::BoxFuture;
 
-use tokio::sync::broadcast;
-
-use super::{Delta, LiveTerminals, Snapshot};
-use crate::executor::{Frame, Sessions};
+use super::{Frame, LiveTerminals, Snapshot, Terminal};
+use crate::executor::{self, Live, Sessions};
 use crate::id::TaskId;
 
-/// Deltas that wait for one viewer.
-const FEED: usize = 256;
-
 impl LiveTerminals for Sessions {
-    fn subscribe(&self, task: &TaskId) -> Option<(Snapshot, broadcast::Receiver<Delta>)> {
-        let mut live = Sessions::subscribe(self, task)?;
-        let first = live.take_first()?;
-        let snapshot = Snapshot { cols: first.columns, rows: first.rows, seq: first.seq, bytes: first.bytes };
-        let (feed, deltas) = broadcast::channel(FEED);
-        tokio::spawn(async move {
+    fn subscribe(&self, task: &TaskId) -> Option<Box<dyn Terminal>> {
+        Sessions::subscribe(self, task).map(|live| Box::new(live) as Box<dyn Terminal>)
+    }
+}
+
+impl Terminal for Live {
+    fn next(&mut self) -> BoxFuture<'_, Frame> {
+        Box::pin(async move {
             loop {
-                let frame = live.next().await;
-                let delta = match frame {
-                    Frame::Output(delta) => Delta { seq: delta.seq, bytes: Arc::from(delta.bytes.as_slice()) },
-                    Frame::Display(_) => continue,
-                    // Fallen behind, or over: the viewer subscribes again and takes a fresh snapshot if there is one.
-                    Frame::Snapshot(_) | Frame::End => return,
+                return match Live::next(self).await {
+                    executor::Frame::Snapshot(s) => {
+                        Frame::Snapshot(Snapshot { cols: s.columns, rows: s.rows, seq: s.seq, bytes: s.bytes })
+                    }
+                    executor::Frame::Output(delta) => Frame::Output { seq: delta.seq, bytes: delta.bytes.clone() },
+                    // What a program says of itself is for the lists, not for the screen.
+                    executor::Frame::Display(_) => continue,
+                    executor::Frame::End => Frame::Ended,
                 };
-                if feed.send(delta).is_err() {
-                    return;
-                }
             }
-        });
-        Some((snapshot, deltas))
+        })
     }
 }
