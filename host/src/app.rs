@@ -62,8 +62,10 @@ impl App {
 
         let store = Store::open(&home.join("coda.db"))?;
         let audit = Audit::open(store.clone(), &home.join("keys"), settings::audit(&config))?;
-        let observer = observe::policy_changes(audit.clone());
-        let policies = Policies::open(settings::policy(&config), store.clone(), &home, observer).await?;
+        let policies = Policies::open(settings::policy(&config), store.clone(), &home, observe::policy_hooks(audit.clone()))?;
+        if let Err(e) = policies.start().await {
+            tracing::error!(error = %e, "the policy folder does not load");
+        }
         let places = Arc::new(Notify::new());
         let gates = Gatekeeper::new(store.clone(), policies.clone(), settings::gates(&config), places.clone());
         let gateway = Gateway::bind(settings::gateway(&config), Arc::new(gates.clone()))?;
@@ -110,10 +112,17 @@ impl App {
             metrics,
             shutdown: shutdown.token(),
         };
-        let site = web::router(state, faces::router(&self.config, &self.service, &self.policies, &self.audit, &self.accounts)?);
+        let site = web::router(state, faces::router(&self.config, &self.service, &self.policies, &self.audit)?);
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let address = listener.local_addr()?;
 
+        let _watch = match self.policies.watch() {
+            Ok(watch) => Some(watch),
+            Err(e) => {
+                tracing::warn!(error = %e, "changes of policies are loaded on SIGHUP and by `coda policy load` only");
+                None
+            }
+        };
         shutdown.spawn("audit", self.audit.clone().run(shutdown.token()));
         shutdown.spawn("policies", observe::reload(self.policies.clone(), shutdown.clone()));
         let ending = shutdown.token();
@@ -135,7 +144,7 @@ impl App {
         if let Err(late) = shutdown.drain(cap).await {
             tracing::warn!(late, seconds = cap.as_secs(), "the end did not wait any longer");
         }
-        self.audit.close(Close::Shutdown).await?;
+        self.audit.close(Close::Now).await?;
         Ok(())
     }
 }
@@ -149,7 +158,7 @@ async fn announce(url: &str, address: &str, accounts: &Accounts) {
     println!("MCP endpoint: {url}/mcp");
     match accounts.mode() {
         web::accounts::Mode::Local => match accounts.login_link().await {
-            Ok(code) => println!("log in (once, within 10 minutes): {url}/login?code={code}"),
+            Ok(code) => println!("log in (once, within 10 minutes): {url}{code}"),
             Err(e) => println!("no login link: {e}"),
         },
         web::accounts::Mode::Proxy => println!("identities come from the trusted proxy"),

@@ -6,7 +6,7 @@ mod agent_side;
 pub mod keeper;
 pub mod running;
 mod shown;
-mod tools;
+pub mod tools;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -89,3 +89,11 @@ impl Service {
         Ok(pending.is_some_and(|a| a.requirements.iter().any(|r| who.has_role(&r.role, &task.labels))))
     }
 }
+
+impl Service {
+    /// Agents that can be asked for, sorted.
+    #[must_use]
+    pub fn agents(&self) -> Vec<String> {
+        self.0.settings.agents.iter().cloned().collect()
+    }
+}

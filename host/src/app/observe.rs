@@ -8,22 +8,22 @@ use serde_json::Value;
 
 use crate::audit::Audit;
 use crate::identity::DEFAULT_TENANT;
-use crate::policy::{Observer, Policies};
+use crate::policy::{Hooks, Observer, Policies, Trigger};
 use crate::shutdown::Shutdown;
 use crate::web::accounts::{AccountEvent, Accounts, Recorder};
 use crate::web::{Readiness, RenderMetrics};
 
-/// Changes of policy sets go on record.
-pub(super) fn policy_changes(audit: Audit) -> Observer {
-    Arc::new(move |kind: &str, body: Value| {
-        let (audit, kind) = (audit.clone(), kind.to_owned());
+/// Changes of policy sets go on record; rewritten calls are parsed as any other.
+pub(super) fn policy_hooks(audit: Audit) -> Hooks {
+    let observer: Observer = Arc::new(move |kind: &str, by: &str, body: Value| {
+        let (audit, kind, by) = (audit.clone(), kind.to_owned(), by.to_owned());
         tokio::spawn(async move {
-            let by = body.get("by").and_then(Value::as_str).unwrap_or("system").to_owned();
-            if let Err(e) = audit.append(&kind, &by, DEFAULT_TENANT, None, &body).await {
+            if let Err(e) = audit.append(&kind, &by, DEFAULT_TENANT, None, body).await {
                 tracing::error!(kind, error = %e, "a change of policies is not on record");
             }
         });
-    })
+    });
+    Hooks { observer, reparse: Some(Arc::new(crate::gates::tools::reparse)) }
 }
 
 /// Logins, tokens and roles go on record before they count.
@@ -31,7 +31,7 @@ pub(super) fn accounts(audit: Audit) -> Recorder {
     Arc::new(move |event: AccountEvent| {
         let audit = audit.clone();
         async move {
-            let appended = audit.append(event.kind, &event.actor, &event.tenant, None, &event.body).await;
+            let appended = audit.append(event.kind, &event.actor, &event.tenant, None, event.body).await;
             appended.map(drop).map_err(|e| e.to_string())
         }
         .boxed()
@@ -66,7 +66,7 @@ pub(super) async fn reload(policies: Policies, shutdown: Shutdown) {
         tokio::select! {
             () = ending.cancelled() => return,
             () = asked.notified() => {
-                if let Err(e) = policies.load("SIGHUP").await {
+                if let Err(e) = policies.load("system", Trigger::Signal).await {
                     tracing::error!(error = %e, "the policies were not reloaded; the set before stays");
                 }
             }

@@ -23,14 +23,18 @@ pub(super) fn listen(config: &Config) -> anyhow::Result<SocketAddr> {
 
 pub(super) fn audit(config: &Config) -> audit::Settings {
     let from = &config.settings.audit;
-    audit::Settings { segment_records: from.segment_records, segment_s: from.segment_s, retention_s: from.keep_s, ..audit::Settings::default() }
+    audit::Settings {
+        segment_records: from.segment_records,
+        segment_s: from.segment_s,
+        retention_s: from.keep_s,
+        ..audit::Settings::default()
+    }
 }
 
 pub(super) fn policy(config: &Config) -> policy::Settings {
     let from = &config.settings.policy;
     let default = policy::Settings::default();
     policy::Settings {
-        folder: config.in_home(&from.folder),
         workers: if from.workers == 0 { default.workers } else { small(from.workers) },
         queue_timeout_ms: from.queue_timeout_ms,
         default_fuel: from.default_fuel,
@@ -149,8 +153,12 @@ fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Pr
 
 pub(super) fn workspaces(config: &Config) -> executor::workspace::Settings {
     let profile = |w: &crate::config::Workspace| match &w.source {
-        WorkspaceSource::Path(path) => executor::workspace::Profile { path: Some(path.clone()), git: None, allow: w.principals.clone() },
-        WorkspaceSource::Git(url) => executor::workspace::Profile { path: None, git: Some(url.clone()), allow: w.principals.clone() },
+        WorkspaceSource::Path(path) => {
+            executor::workspace::Profile { path: Some(path.clone()), git: None, allow: w.principals.clone() }
+        }
+        WorkspaceSource::Git(url) => {
+            executor::workspace::Profile { path: None, git: Some(url.clone()), allow: w.principals.clone() }
+        }
     };
     executor::workspace::Settings { named: config.workspaces.iter().map(|(name, w)| (name.clone(), profile(w))).collect() }
 }

@@ -103,11 +103,6 @@ pub struct Live {
 }
 
 impl Live {
-    /// The snapshot to begin with, once.
-    pub fn take_first(&mut self) -> Option<Snapshot> {
-        self.first.take()
-    }
-
     /// The next frame: first a snapshot. After `End` it is `End` again. Safe to drop while it waits.
     pub async fn next(&mut self) -> Frame {
         if let Some(snapshot) = self.first.take() {

@@ -3,6 +3,7 @@
 mod confined;
 mod endings;
 mod harness;
+mod runbooks;
 mod terminals;
 
 use std::ffi::OsString;

@@ -410,7 +410,7 @@ pub(super) fn item_of(ask: &Ask, judgment: &Judgment, findings: &[Finding]) -> I
         Subject::ToolCall(call) => tools::shown(call).to_owned(),
         Subject::Prompt { .. } | Subject::ToolResult { .. } | Subject::Output { .. } => judgment.screened().to_owned(),
     };
-    let (content, marked) = shown::mask(&readable, ask.subject.content(), findings);
+    let (content, marked) = shown::mask(&readable, ask.subject.content(), &judgment.findings);
     Item {
         call_key: ask.key.clone(),
         title: ask.title.clone(),

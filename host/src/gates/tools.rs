@@ -47,6 +47,12 @@ pub fn subject(call: &ToolCall) -> ToolCallSubject {
     }
 }
 
+/// Parses a call anew whose arguments a policy rewrote.
+pub fn reparse(call: &mut ToolCallSubject) {
+    let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::Null);
+    *call = subject(&ToolCall { id: call.id.clone(), tool: call.tool.clone(), arguments, working_directory: None });
+}
+
 /// What a person should read: the command, the statement, or the arguments.
 #[must_use]
 pub fn shown(subject: &ToolCallSubject) -> &str {

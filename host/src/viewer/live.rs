@@ -21,7 +21,6 @@ impl Terminal for Live {
                         Frame::Snapshot(Snapshot { cols: s.columns, rows: s.rows, seq: s.seq, bytes: s.bytes })
                     }
                     executor::Frame::Output(delta) => Frame::Output { seq: delta.seq, bytes: delta.bytes.clone() },
-                    // What a program says of itself is for the lists, not for the screen.
                     executor::Frame::Display(_) => continue,
                     executor::Frame::End => Frame::Ended,
                 };
