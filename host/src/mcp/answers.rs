@@ -103,12 +103,23 @@ pub(super) fn bare(tool: ToolName, answer: &Value) -> Shaped {
     Shaped { text: structured.to_string(), structured: Some(structured) }
 }
 
-/// Whether a shaped answer still says what every client may rely on: the keys of the output schema, ids and status as
-/// they were. A shape leaves out and words differently; it never changes what happened.
-pub(super) fn keeps_promises(tool: ToolName, answer: &Value, shaped: &Shaped) -> bool {
-    let Some(structured) = &shaped.structured else { return true };
-    let same = |key: &str| ["next", "tasks", "counts"].contains(&key) || structured.get(key) == answer.get(key);
-    tool.required_keys().iter().all(|key| structured.get(key).is_some() && same(key))
+/// A shaped answer with what every client may rely on: keys of the output schema that the shape left out are put back,
+/// where coda itself wrote them. `None` where it changed an id, the status or the link, or left no list of tasks: a shape
+/// leaves out and words differently, it never changes what happened.
+pub(super) fn with_promises(tool: ToolName, answer: &Value, mut shaped: Shaped) -> Option<Shaped> {
+    let Some(structured) = &mut shaped.structured else { return Some(shaped) };
+    let structured = structured.as_object_mut()?;
+    for key in tool.required_keys() {
+        let (given, kept) = (answer.get(key)?, structured.get(*key));
+        match kept {
+            Some(_) if ["next", "tasks", "counts"].contains(key) => {}
+            Some(kept) if kept == given => {}
+            Some(_) => return None,
+            None if *key == "tasks" => return None,
+            None => _ = structured.insert((*key).to_owned(), given.clone()),
+        }
+    }
+    Some(shaped)
 }
 
 /// A shaped answer on the wire.

@@ -76,13 +76,10 @@ impl<V: Verbs> Server<V> {
 
     async fn shaped(&self, tool: ToolName, caller: &Caller, answer: Value) -> CallToolResult {
         let shaped = self.shaper.shape(&caller.client, tool.as_str(), answer.clone()).await;
-        let shaped = match shaped {
-            Some(shaped) if answers::keeps_promises(tool, &answer, &shaped) => shaped,
-            Some(_) | None => {
-                tracing::warn!(tool = tool.as_str(), client.shape = %caller.client.shape, "shaping failed; the client gets a bare answer");
-                answers::bare(tool, &answer)
-            }
-        };
+        let shaped = shaped.and_then(|shaped| answers::with_promises(tool, &answer, shaped)).unwrap_or_else(|| {
+            tracing::warn!(tool = tool.as_str(), client.shape = %caller.client.shape, "shaping failed; the client gets a bare answer");
+            answers::bare(tool, &answer)
+        });
         let mut result = answers::result(shaped);
         // The full list declares output schemas, so there structured content is owed.
         if result.structured_content.is_none() && !plain_list(caller) {

@@ -278,9 +278,24 @@ async fn the_python_client_is_content() {
 }
 
 #[test]
-fn every_service_error_has_a_code_that_clients_know() {
-    let shaped = Shaped { text: String::new(), structured: None };
-    assert!(super::answers::keeps_promises(super::tools::ToolName::Run, &json!({}), &shaped));
+fn a_shape_may_leave_out_but_not_change() {
+    use super::answers::with_promises;
+    use super::tools::ToolName::{Inbox, Run};
+    let shaped = |structured: Value| Shaped { text: "in words".into(), structured: Some(structured) };
+    let answer = json!({"task_id": "t", "session_id": "s", "status": "running", "viewer_url": "v", "next": "n", "agent": "a"});
+    let whole = with_promises(Run, &answer, shaped(json!({"status": "running", "next": "in short"}))).expect("put back");
+    let expected = json!({"task_id": "t", "session_id": "s", "status": "running", "viewer_url": "v", "next": "in short"});
+    assert_eq!(whole.structured, Some(expected));
+    for lie in [json!({"status": "completed"}), json!({"task_id": "u"}), json!({"viewer_url": "http://evil"}), json!([])] {
+        assert_eq!(with_promises(Run, &answer, shaped(lie.clone())), None, "{lie}");
+    }
+    let inbox = json!({"tasks": [], "counts": {}, "next": "n"});
+    assert_eq!(with_promises(Inbox, &inbox, shaped(json!({"counts": {}}))), None, "what was left out stays out");
+    assert!(with_promises(Inbox, &inbox, shaped(json!({"tasks": []}))).is_some());
+}
+
+#[test]
+fn a_refusal_is_marked_as_an_error() {
     let result = super::answers::error(&ServiceError::Forbidden("no".into()));
     assert_eq!(result.is_error, Some(true));
 }
