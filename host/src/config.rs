@@ -23,9 +23,7 @@ use serde::Deserialize;
 
 pub use layer::{Flags, Origin, Problem, Shown};
 pub use named::{Agent, AgentKind, Credential, LabelRule, Model, Workspace, WorkspaceSource};
-pub use settings::{
-    Approval, Audit, Executor, Gateway, Identity, Log, Mcp, Policy, Sections, Server, Setting, Tasks, reference,
-};
+pub use settings::{Approval, Audit, Executor, Gateway, Identity, Log, Mcp, Policy, Sections, Server, Setting, Tasks, reference};
 pub use template::{FirstAgent, commented};
 
 /// Name of the file in CODA_HOME.
@@ -148,12 +146,7 @@ impl Config {
     }
 
     /// Reads the text of a `coda.toml`.
-    pub fn parse(
-        home: &Path,
-        text: &str,
-        environment: &BTreeMap<String, String>,
-        flags: &Flags,
-    ) -> Result<Self, Vec<Problem>> {
+    pub fn parse(home: &Path, text: &str, environment: &BTreeMap<String, String>, flags: &Flags) -> Result<Self, Vec<Problem>> {
         let raw: RawFile = toml::from_str(text).map_err(|e| vec![unreadable(&e, text)])?;
         let mut layers = layer::Layers { flags, environment, shown: Vec::new(), problems: Vec::new() };
         let sections = settings::RawSections {

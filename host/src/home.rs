@@ -50,7 +50,9 @@ pub enum HomeError {
         path: PathBuf,
     },
     /// The port is taken.
-    #[error("cannot listen on {address}: {why}; choose another with --listen, CODA_SERVER_LISTEN, or listen in [server] of coda.toml")]
+    #[error(
+        "cannot listen on {address}: {why}; choose another with --listen, CODA_SERVER_LISTEN, or listen in [server] of coda.toml"
+    )]
     PortTaken {
         /// Which.
         address: String,
@@ -132,9 +134,7 @@ impl ServerLock {
                 Err(TryLockError::Error(e)) => return Err(not_writable(&path)(e)),
             }
         }
-        file.set_len(0)
-            .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
-            .map_err(not_writable(&path))?;
+        file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes())).map_err(not_writable(&path))?;
         Ok(Self { _file: file, home: home.to_owned() })
     }
 

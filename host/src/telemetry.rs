@@ -25,8 +25,8 @@ pub enum TelemetryError {
 
 /// Starts the log of this process. To be called once, before anything worth logging happens.
 pub fn start(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|e| TelemetryError::Filter { filter: log.filter.clone(), why: e.to_string() })?;
+    let filter =
+        EnvFilter::try_new(&log.filter).map_err(|e| TelemetryError::Filter { filter: log.filter.clone(), why: e.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if log.format == "json" {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()

@@ -66,7 +66,9 @@ fn listener(all: &Sections, problem: &mut dyn FnMut(Problem)) {
             problem(Problem::at("server.listen", message));
         }
         Ok(address) if all.identity.mode == "local" && !address.ip().is_loopback() => {
-            let message = format!("{address} can be reached from outside, which identity.mode = \"local\" is not made for: listen on 127.0.0.1, or set identity.mode = \"proxy\"");
+            let message = format!(
+                "{address} can be reached from outside, which identity.mode = \"local\" is not made for: listen on 127.0.0.1, or set identity.mode = \"proxy\""
+            );
             problem(Problem::at("server.listen", message));
         }
         Ok(_) => {}
@@ -77,8 +79,15 @@ fn listener(all: &Sections, problem: &mut dyn FnMut(Problem)) {
         problem(Problem::at("server.public_url", format!("'{url}' does not begin with http:// or https://")));
     }
     let identity = &all.identity;
-    if identity.mode == "proxy" && identity.trusted_peers.is_empty() && identity.secret_header.is_none() && identity.preset.is_none() {
-        problem(Problem::at("identity.trusted_peers", "mode \"proxy\" needs to know which connections to trust: name addresses or networks"));
+    if identity.mode == "proxy"
+        && identity.trusted_peers.is_empty()
+        && identity.secret_header.is_none()
+        && identity.preset.is_none()
+    {
+        problem(Problem::at(
+            "identity.trusted_peers",
+            "mode \"proxy\" needs to know which connections to trust: name addresses or networks",
+        ));
     }
     if identity.secret_header.is_some() != identity.secret_file.is_some() {
         problem(Problem::at("identity.secret_header", "secret_header and secret_file go together: set both or neither"));

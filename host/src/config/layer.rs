@@ -136,8 +136,7 @@ impl Layers<'_> {
 /// Variables that begin like one of a section's settings and set none: most likely a typo.
 pub(super) fn stray_variables(environment: &BTreeMap<String, String>) -> Vec<Problem> {
     let known: Vec<String> = settings::reference().iter().map(settings::Setting::variable).collect();
-    let sections: Vec<String> =
-        settings::reference().iter().map(|s| format!("CODA_{}_", s.section.to_uppercase())).collect();
+    let sections: Vec<String> = settings::reference().iter().map(|s| format!("CODA_{}_", s.section.to_uppercase())).collect();
     let others = ["CODA_TASK_DIR", "CODA_TASK_ID", "CODA_TASK_TTL", "CODA_MCP_URL", "CODA_GATEWAY_URL", "CODA_GATEWAY_TOKEN"];
     let stray = environment.keys().filter(|name| {
         sections.iter().any(|s| name.starts_with(s.as_str())) && !known.contains(name) && !others.contains(&name.as_str())

@@ -153,7 +153,10 @@ pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Pr
             }
             (other, _) => {
                 let given = other.unwrap_or_default();
-                problem(Problem::at(format!("{key}.kind"), format!("'{given}' is no kind of agent: use \"hermes\" or \"custom\"")));
+                problem(Problem::at(
+                    format!("{key}.kind"),
+                    format!("'{given}' is no kind of agent: use \"hermes\" or \"custom\""),
+                ));
                 continue;
             }
         };
@@ -176,7 +179,9 @@ pub(super) fn models(raw: BTreeMap<String, RawModel>, problem: &mut dyn FnMut(Pr
             None => Credential::None,
             Some(RawCredential { env: Some(variable), file: None, command: None }) => Credential::Environment(variable),
             Some(RawCredential { env: None, file: Some(file), command: None }) => Credential::File(file),
-            Some(RawCredential { env: None, file: None, command: Some(command) }) if !command.is_empty() => Credential::Command(command),
+            Some(RawCredential { env: None, file: None, command: Some(command) }) if !command.is_empty() => {
+                Credential::Command(command)
+            }
             Some(_) => {
                 let way = "expected exactly one of { env = \"VARIABLE\" }, { file = \"/path\" }, { command = [\"program\", \"argument\"] }";
                 problem(Problem::at(format!("models.{name}.credential"), way));
@@ -210,6 +215,7 @@ pub(super) fn workspaces(raw: BTreeMap<String, RawWorkspace>, problem: &mut dyn 
 }
 
 pub(super) fn labels(raw: Vec<RawLabelRule>) -> Vec<LabelRule> {
-    let rule = |raw: RawLabelRule| LabelRule { principal: raw.principal, workspace: raw.workspace, agent: raw.agent, set: raw.set };
+    let rule =
+        |raw: RawLabelRule| LabelRule { principal: raw.principal, workspace: raw.workspace, agent: raw.agent, set: raw.set };
     raw.into_iter().map(rule).collect()
 }

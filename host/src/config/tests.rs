@@ -51,7 +51,10 @@ fn names_of_the_original_still_work() {
 #[test]
 fn a_typo_is_named_with_its_line_and_what_was_meant() {
     let problem = only_problem("[tasks]\nmax_concurent = 2\n");
-    assert_eq!((problem.line, problem.message.as_str()), (Some(2), "unknown key 'max_concurent': did you mean 'max_concurrent'?"));
+    assert_eq!(
+        (problem.line, problem.message.as_str()),
+        (Some(2), "unknown key 'max_concurent': did you mean 'max_concurrent'?")
+    );
     let problem = only_problem("\n\n[taks]\n");
     assert_eq!((problem.line, problem.message.as_str()), (Some(3), "unknown key 'taks': did you mean 'tasks'?"));
 }
@@ -61,12 +64,8 @@ fn wrong_values_are_all_reported_with_their_lines() {
     let text = "[identity]\nmode = \"locl\"\n[log]\nformat = \"xml\"\n[models.m]\nbase_url = \"ftp://x\"\nmodel = \"m\"\n";
     let problems = read(text, &[("CODA_TASKS_MAX_QUEUED", "many")], &Flags::default()).expect_err("wrong");
     let found: Vec<(&str, Option<usize>)> = problems.iter().map(|p| (p.key.as_str(), p.line)).collect();
-    let expected = [
-        ("tasks.max_queued", None),
-        ("identity.mode", Some(2)),
-        ("log.format", Some(4)),
-        ("models.m.base_url", Some(6)),
-    ];
+    let expected =
+        [("tasks.max_queued", None), ("identity.mode", Some(2)), ("log.format", Some(4)), ("models.m.base_url", Some(6))];
     assert_eq!(found, expected);
 }
 
@@ -80,7 +79,8 @@ fn local_mode_does_not_listen_for_others() {
 fn named_tables_refer_to_each_other() {
     let problem = only_problem("[agents.hermes]\nmodel = \"mian\"\n[models.main]\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n");
     assert_eq!(problem.message, "there is no [models.mian]: did you mean 'main'?");
-    let problem = only_problem("[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\ncredential = { env = \"A\", file = \"/b\" }\n");
+    let problem =
+        only_problem("[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\ncredential = { env = \"A\", file = \"/b\" }\n");
     assert_eq!(problem.key, "models.m.credential");
     assert_eq!(only_problem("[agents.runbook]\n").key, "agents.runbook");
     assert_eq!(only_problem("[workspaces.w]\npath = \"relative\"\n").key, "workspaces.w.path");
@@ -125,7 +125,8 @@ fn init_sets_up_an_agent_with_its_model() {
 
 #[test]
 fn a_mistyped_variable_is_noticed() {
-    let environment = BTreeMap::from([("CODA_TASKS_MAX_CONCURENT".to_owned(), "1".to_owned()), ("CODA_HOME".to_owned(), "/x".to_owned())]);
+    let environment =
+        BTreeMap::from([("CODA_TASKS_MAX_CONCURENT".to_owned(), "1".to_owned()), ("CODA_HOME".to_owned(), "/x".to_owned())]);
     let stray = stray_variables(&environment);
     assert_eq!(stray.len(), 1);
     assert!(stray[0].message.contains("CODA_TASKS_MAX_CONCURRENT"), "{}", stray[0].message);
@@ -145,7 +146,8 @@ fn settings_have_units_and_meanings() {
 
 #[test]
 fn the_operations_handbook_lists_every_setting() {
-    let handbook = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).expect("readable");
+    let handbook =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).expect("readable");
     let rows = reference_rows();
     assert!(handbook.contains(&rows), "docs/operations.md: the table of settings must read\n{rows}");
 }

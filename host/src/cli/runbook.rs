@@ -1,0 +1,7 @@
+//! (under construction)
+
+/// Runs the agent program.
+#[must_use]
+pub fn run() -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}
