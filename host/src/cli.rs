@@ -57,13 +57,13 @@ Examples:
 #[command(name = "coda", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 struct Cli {
     /// Directory of coda's own [default: ~/.coda]
-    #[arg(long, global = true, env = "CODA_HOME", value_name = "DIR", hide_env_values = true)]
+    #[arg(long, global = true, env = "CODA_HOME", value_name = "DIR", hide_env_values = true, help_heading = "Everywhere")]
     home: Option<PathBuf>,
     /// Address of the server [default: the one that runs on CODA_HOME]
-    #[arg(long, global = true, env = "CODA_SERVER", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "CODA_SERVER", value_name = "URL", hide_env_values = true, help_heading = "Everywhere")]
     server: Option<String>,
     /// Print one JSON document instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -148,7 +148,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, home: Option<PathBuf>, server: Option<String>, format: Format) -> Result<(), CliError> {
     let environment = crate::config::environment();
     let home = crate::config::home(home, &environment).map_err(|e| CliError::Usage(e.to_string()))?;
-    let server = server.filter(|s| !s.is_empty());
+    let server = server.filter(|s| !s.is_empty()).or_else(|| elsewhere(&home, &environment));
     let context = Context { home, format, server, token: environment.get("CODA_TOKEN").filter(|t| !t.is_empty()).cloned() };
     match command {
         Command::Completions { shell } => {
@@ -167,6 +167,12 @@ fn dispatch(command: Command, home: Option<PathBuf>, server: Option<String>, for
             runtime.block_on(talk(command, &context, &environment))
         }
     }
+}
+
+/// The server that clients of the original CoDA were pointed at; counts only where none runs on CODA_HOME.
+fn elsewhere(home: &std::path::Path, environment: &std::collections::BTreeMap<String, String>) -> Option<String> {
+    let url = environment.get("CODA_MCP_URL").filter(|url| !url.is_empty())?;
+    crate::home::running(home).is_none().then(|| url.clone())
 }
 
 /// The commands that talk to a server.

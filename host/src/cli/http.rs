@@ -217,3 +217,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
     }
     inner.to_string()
 }
+
+#[cfg(test)]
+mod tests;
