@@ -56,9 +56,16 @@ impl Finder {
         let mut found = characters(text);
         let orders = self.any.matches(text);
         for at in orders.iter() {
-            found.extend(self.orders[at].find_iter(text).map(|hit| Hidden { start: hit.start(), end: hit.end(), kind: Kind::Order }));
+            found.extend(self.orders[at].find_iter(text).map(|hit| Hidden {
+                start: hit.start(),
+                end: hit.end(),
+                kind: Kind::Order,
+            }));
         }
-        let comments = self.comment.find_iter(text).filter(|hit| orders.matched_any() && self.any.is_match(hit.as_str()) || orders_about(hit.as_str()));
+        let comments = self
+            .comment
+            .find_iter(text)
+            .filter(|hit| orders.matched_any() && self.any.is_match(hit.as_str()) || orders_about(hit.as_str()));
         found.extend(comments.map(|hit| Hidden { start: hit.start(), end: hit.end(), kind: Kind::Comment }));
         // A comment swallows the order inside it.
         found.sort_by_key(|one| (one.start, std::cmp::Reverse(one.end)));
@@ -95,7 +102,12 @@ fn characters(text: &str) -> Vec<Hidden> {
                 false
             }
             '\u{E0000}'..='\u{E007F}' => !flag,
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}' | '\u{E0100}'..='\u{E01EF}' => true,
+            '\u{202A}'..='\u{202E}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{FEFF}'
+            | '\u{E0100}'..='\u{E01EF}' => true,
             _ => {
                 flag = false;
                 false

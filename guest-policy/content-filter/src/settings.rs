@@ -56,13 +56,21 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), PolicyError> {
         let invalid = |text: String| Err(PolicyError::InvalidSettings(text));
         if let Some(kind) = self.personal.iter().find(|kind| !KINDS.iter().any(|(known, _)| known == kind)) {
-            return invalid(format!("personal data of kind {kind:?} is not known; there are email, phone, card, iban, ssn and ip"));
+            return invalid(format!(
+                "personal data of kind {kind:?} is not known; there are email, phone, card, iban, ssn and ip"
+            ));
         }
-        if let Some(gate) = self.personal_gates.iter().find(|gate| !["prompt", "tool-result", "output"].contains(&gate.as_str())) {
-            return invalid(format!("{gate:?} is not a gate at which personal data is masked; there are prompt, tool-result and output"));
+        if let Some(gate) = self.personal_gates.iter().find(|gate| !["prompt", "tool-result", "output"].contains(&gate.as_str()))
+        {
+            return invalid(format!(
+                "{gate:?} is not a gate at which personal data is masked; there are prompt, tool-result and output"
+            ));
         }
         if let Some(exact) = self.exact.iter().find(|exact| exact.value.len() < MIN_EXACT_BYTES) {
-            return invalid(format!("the exact secret {:?} is shorter than {MIN_EXACT_BYTES} bytes and would mask ordinary words", exact.name));
+            return invalid(format!(
+                "the exact secret {:?} is shorter than {MIN_EXACT_BYTES} bytes and would mask ordinary words",
+                exact.name
+            ));
         }
         Ok(())
     }
