@@ -26,7 +26,8 @@ pub(crate) fn verdict(settings: &Settings, event: &Event, hits: Vec<Hit>, span_o
         Stance::Pass => allow_with(judged.into_iter().map(|(_, finding)| finding).collect()),
         Stance::Refuse => Verdict::Deny(judged.into_iter().map(|(_, finding)| finding).collect()),
         Stance::Ask => {
-            let asked: Vec<&Finding> = judged.iter().filter(|(stance, _)| *stance == Stance::Ask).map(|(_, finding)| finding).collect();
+            let asked: Vec<&Finding> =
+                judged.iter().filter(|(stance, _)| *stance == Stance::Ask).map(|(_, finding)| finding).collect();
             let demand = demand(settings, &asked);
             Demand { findings: judged.into_iter().map(|(_, finding)| finding).collect(), ..demand }.into()
         }
@@ -101,7 +102,8 @@ fn allowed(settings: &Settings, hit: &Hit, tainted: bool) -> bool {
     }
     let bare = path.trim_start_matches("./").trim_end_matches('/');
     // Reached through a container or another machine, a relative path is not in this workspace.
-    let here = hit.via.iter().all(|via| !matches!(via.as_str(), "ssh" | "docker" | "podman" | "kubectl" | "mosh" | "chroot" | "lxc"));
+    let here =
+        hit.via.iter().all(|via| !matches!(via.as_str(), "ssh" | "docker" | "podman" | "kubectl" | "mosh" | "chroot" | "lxc"));
     settings.allow_in_workspace
         && !tainted
         && here
@@ -117,11 +119,17 @@ fn allowed(settings: &Settings, hit: &Hit, tainted: bool) -> bool {
 pub(crate) fn environment(settings: &Settings, event: &Event, name: &str) -> String {
     let part = |text: &str| {
         text.to_lowercase().split(|c: char| !c.is_alphanumeric()).any(|part| {
-            settings.production.iter().any(|word| part == word || part.strip_prefix(word.as_str()).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit())))
+            settings.production.iter().any(|word| {
+                part == word || part.strip_prefix(word.as_str()).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+            })
         })
     };
     let labelled = event.label("environment").unwrap_or_default();
-    if part(name) || part(labelled) || event.mark("catalog").is_some_and(part) { "production".to_owned() } else { labelled.to_owned() }
+    if part(name) || part(labelled) || event.mark("catalog").is_some_and(part) {
+        "production".to_owned()
+    } else {
+        labelled.to_owned()
+    }
 }
 
 /// Who must agree: the default, and every rule that fits a resource; for one role the highest count.
@@ -136,7 +144,8 @@ fn demand(settings: &Settings, findings: &[&Finding]) -> Demand {
         Some(one) => one.count = one.count.max(count),
         None => demand.approvals.push(Requirement { role: role.to_owned(), count }),
     };
-    let fitting: Vec<_> = settings.rule.iter().filter(|rule| findings.iter().any(|finding| matches(&rule.resource, finding))).collect();
+    let fitting: Vec<_> =
+        settings.rule.iter().filter(|rule| findings.iter().any(|finding| matches(&rule.resource, finding))).collect();
     // A rule speaks in place of the default for the resources that it names.
     let uncovered = findings.iter().any(|finding| !fitting.iter().any(|rule| matches(&rule.resource, finding)));
     if uncovered {
@@ -145,7 +154,12 @@ fn demand(settings: &Settings, findings: &[&Finding]) -> Demand {
     fitting.iter().flat_map(|rule| &rule.approvals).for_each(|approval| add(&approval.role, approval.count));
     if !fitting.is_empty() {
         demand.allow_requester = fitting.iter().all(|rule| rule.allow_requester) && (!uncovered || settings.allow_requester);
-        let shortest = fitting.iter().map(|rule| rule.expires_after_s).chain([settings.expires_after_s]).filter(|seconds| *seconds > 0).min();
+        let shortest = fitting
+            .iter()
+            .map(|rule| rule.expires_after_s)
+            .chain([settings.expires_after_s])
+            .filter(|seconds| *seconds > 0)
+            .min();
         demand.expires_after_s = shortest.unwrap_or(0);
     }
     demand

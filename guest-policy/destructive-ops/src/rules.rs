@@ -51,6 +51,7 @@ fn only_asks(command: &Command) -> bool {
     let words = &command.argv[1..];
     let last = words.last().map_or("", |arg| arg.text.as_str());
     words.first().is_some_and(|arg| matches!(arg.text.as_str(), "--help" | "--version" | "help"))
+        || words.len() < 4 && last == "-h" && !matches!(command.program(), "rm" | "shutdown" | "chown" | "chmod")
         || matches!(last, "--help" | "help") && words.len() < 8 && command.program() != "rm"
 }
 
@@ -123,7 +124,8 @@ pub(crate) fn sql(command: &Command, text: &str, hits: &mut Vec<Hit>) {
 pub(crate) fn paths(paths: &[String], span: (usize, usize)) -> Vec<Hit> {
     let mut hits = Vec::new();
     for path in paths {
-        let command = Command { argv: Vec::new(), redirects: Vec::new(), stdin: Stdin::Inherited, open: false, span, via: Vec::new() };
+        let command =
+            Command { argv: Vec::new(), redirects: Vec::new(), stdin: Stdin::Inherited, open: false, span, via: Vec::new() };
         files::written(&command, &Arg::literal(path), "shell.append", &mut hits);
     }
     hits

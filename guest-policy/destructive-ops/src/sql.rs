@@ -65,8 +65,12 @@ fn piece(token: &Token) -> Option<Piece> {
         Token::Whitespace(_) | Token::EOF => return None,
         Token::Word(word) if word.quote_style.is_some() => Piece::Name(word.value.clone()),
         Token::Word(word) => Piece::Word(word.value.to_uppercase(), word.value.clone()),
-        Token::SingleQuotedString(text) | Token::DoubleQuotedString(text) | Token::NationalStringLiteral(text) | Token::EscapedStringLiteral(text)
-        | Token::TripleDoubleQuotedString(text) | Token::TripleSingleQuotedString(text) => Piece::Text(text.clone()),
+        Token::SingleQuotedString(text)
+        | Token::DoubleQuotedString(text)
+        | Token::NationalStringLiteral(text)
+        | Token::EscapedStringLiteral(text)
+        | Token::TripleDoubleQuotedString(text)
+        | Token::TripleSingleQuotedString(text) => Piece::Text(text.clone()),
         Token::DollarQuotedString(text) => Piece::Text(text.value.clone()),
         Token::LParen => Piece::Open,
         Token::RParen => Piece::Close,
@@ -113,7 +117,22 @@ impl Statement<'_> {
 
     /// The dotted name that starts at or after a position, past the words that may stand before it.
     fn name(&self, mut at: usize) -> String {
-        const BEFORE: &[&str] = &["IF", "EXISTS", "NOT", "ONLY", "TABLE", "FROM", "INTO", "CONCURRENTLY", "ON", "TO", "LOW_PRIORITY", "QUICK", "IGNORE", "DELTA"];
+        const BEFORE: &[&str] = &[
+            "IF",
+            "EXISTS",
+            "NOT",
+            "ONLY",
+            "TABLE",
+            "FROM",
+            "INTO",
+            "CONCURRENTLY",
+            "ON",
+            "TO",
+            "LOW_PRIORITY",
+            "QUICK",
+            "IGNORE",
+            "DELTA",
+        ];
         while BEFORE.contains(&self.word(at)) {
             at += 1;
         }
@@ -151,7 +170,9 @@ fn judge_statement(pieces: &[Piece], depth: usize, hits: &mut Vec<Hit>) {
             "EXPLAIN" => at += 1,
             "ANALYZE" | "VERBOSE" | "EXTENDED" | "FORMATTED" if at > 0 => at += 1,
             "BEGIN" | "THEN" | "ELSE" | "DO" | "LOOP" | "ATOMIC" if at + 1 < pieces.len() => at += 1,
-            "PREPARE" | "IF" => match (at..pieces.len()).find(|i| matches!(statement.word(*i), "AS" | "THEN" | "BEGIN" | "FROM" | "DROP" | "DELETE" | "TRUNCATE")) {
+            "PREPARE" | "IF" => match (at..pieces.len())
+                .find(|i| matches!(statement.word(*i), "AS" | "THEN" | "BEGIN" | "FROM" | "DROP" | "DELETE" | "TRUNCATE"))
+            {
                 Some(next) if matches!(statement.word(next), "DROP" | "DELETE" | "TRUNCATE") => at = next,
                 Some(next) => at = next + 1,
                 None => break,
@@ -199,17 +220,22 @@ fn leading(s: &Statement<'_>, at: usize, depth: usize, hits: &mut Vec<Hit>) {
         }
         "ALTER" => alter(s, at, &mut hit),
         "GRANT" | "REVOKE" | "DENY" | "REASSIGN" => {
-            let on = s.find(at, "ON").map_or_else(|| s.name(at + 1), |on| {
-                let kind = usize::from(KINDS.contains(&s.word(on + 1)));
-                s.name(on + 1 + kind)
-            });
+            let on = s.find(at, "ON").map_or_else(
+                || s.name(at + 1),
+                |on| {
+                    let kind = usize::from(KINDS.contains(&s.word(on + 1)));
+                    s.name(on + 1 + kind)
+                },
+            );
             hit("sql.permission", "object", on);
         }
         "CREATE" => create(s, at, depth, &mut hit),
         "REPLACE" => hit("sql.overwrite", "table", s.name(at + 1)),
         "INSERT" if second == "OVERWRITE" => hit("sql.overwrite", "table", s.name(at + 2)),
         "INSERT" if second == "OR" && s.word(at + 2) == "REPLACE" => hit("sql.overwrite", "table", s.name(at + 3)),
-        "INSERT" if s.find(at, "REPLACE").is_some_and(|next| matches!(s.word(next + 1), "WHERE" | "USING" | "ON")) => hit("sql.overwrite", "table", s.name(at + 1)),
+        "INSERT" if s.find(at, "REPLACE").is_some_and(|next| matches!(s.word(next + 1), "WHERE" | "USING" | "ON")) => {
+            hit("sql.overwrite", "table", s.name(at + 1))
+        }
         "VACUUM" if s.has("RETAIN") || s.has("FULL") => hit("sql.purge", "table", s.name(at + 1)),
         "PURGE" | "EXPIRE" => hit("sql.purge", "table", s.name(at + 1)),
         "RESTORE" | "FLASHBACK" => hit("sql.overwrite", "table", s.name(at + 1)),
@@ -223,7 +249,9 @@ fn leading(s: &Statement<'_>, at: usize, depth: usize, hits: &mut Vec<Hit>) {
                 _ => None,
             });
             match immediate {
-                Some(text) if second == "IMMEDIATE" || second.is_empty() || second.starts_with("SP_EXECUTESQL") => judge_into(&text, depth + 1, hits),
+                Some(text) if second == "IMMEDIATE" || second.is_empty() || second.starts_with("SP_EXECUTESQL") => {
+                    judge_into(&text, depth + 1, hits)
+                }
                 _ if second.starts_with("XP_CMDSHELL") || second == "IMMEDIATE" => hit("sql.unknown", "statement", second),
                 _ => {}
             }
@@ -244,15 +272,72 @@ fn leading(s: &Statement<'_>, at: usize, depth: usize, hits: &mut Vec<Hit>) {
 
 /// Kinds of objects that DROP and GRANT name.
 const KINDS: &[&str] = &[
-    "TABLE", "VIEW", "SCHEMA", "DATABASE", "CATALOG", "VOLUME", "FUNCTION", "PROCEDURE", "INDEX", "ROLE", "USER", "SEQUENCE", "TRIGGER", "TYPE", "DOMAIN", "EXTENSION", "MATERIALIZED", "EXTERNAL",
-    "LOCATION", "CREDENTIAL", "CONNECTION", "SHARE", "RECIPIENT", "PROVIDER", "WAREHOUSE", "STAGE", "PIPE", "STREAM", "TASK", "FEATURE", "POLICY", "COLUMN", "CONSTRAINT", "PARTITION", "LOGIN", "SERVER", "TABLESPACE", "SYNONYM",
-    "PUBLICATION", "SUBSCRIPTION", "CLUSTER", "MODEL", "MACRO", "DICTIONARY", "KEYSPACE", "COLLECTION", "OWNED", "GROUP", "RULE", "OPERATOR", "AGGREGATE", "CAST", "EVENT", "PACKAGE", "VARIABLE", "METASTORE", "SNAPSHOT", "ROUTINE",
+    "TABLE",
+    "VIEW",
+    "SCHEMA",
+    "DATABASE",
+    "CATALOG",
+    "VOLUME",
+    "FUNCTION",
+    "PROCEDURE",
+    "INDEX",
+    "ROLE",
+    "USER",
+    "SEQUENCE",
+    "TRIGGER",
+    "TYPE",
+    "DOMAIN",
+    "EXTENSION",
+    "MATERIALIZED",
+    "EXTERNAL",
+    "LOCATION",
+    "CREDENTIAL",
+    "CONNECTION",
+    "SHARE",
+    "RECIPIENT",
+    "PROVIDER",
+    "WAREHOUSE",
+    "STAGE",
+    "PIPE",
+    "STREAM",
+    "TASK",
+    "FEATURE",
+    "POLICY",
+    "COLUMN",
+    "CONSTRAINT",
+    "PARTITION",
+    "LOGIN",
+    "SERVER",
+    "TABLESPACE",
+    "SYNONYM",
+    "PUBLICATION",
+    "SUBSCRIPTION",
+    "CLUSTER",
+    "MODEL",
+    "MACRO",
+    "DICTIONARY",
+    "KEYSPACE",
+    "COLLECTION",
+    "OWNED",
+    "GROUP",
+    "RULE",
+    "OPERATOR",
+    "AGGREGATE",
+    "CAST",
+    "EVENT",
+    "PACKAGE",
+    "VARIABLE",
+    "METASTORE",
+    "SNAPSHOT",
+    "ROUTINE",
 ];
 
 /// `WHERE TRUE`, `WHERE 1=1`: a condition that keeps nothing out.
 fn always_true(condition: &[Piece]) -> bool {
     matches!(condition, [Piece::Word(word, _)] if word == "TRUE")
-        || condition.len() <= 3 && !condition.is_empty() && condition.iter().all(|piece| *piece == Piece::Other || matches!(piece, Piece::Text(_)))
+        || condition.len() <= 3
+            && !condition.is_empty()
+            && condition.iter().all(|piece| *piece == Piece::Other || matches!(piece, Piece::Text(_)))
 }
 
 fn alter(s: &Statement<'_>, at: usize, hit: &mut impl FnMut(&'static str, &str, String)) {
@@ -260,9 +345,16 @@ fn alter(s: &Statement<'_>, at: usize, hit: &mut impl FnMut(&'static str, &str, 
     let named = (at + 1..s.pieces.len()).find(|i| KINDS.contains(&s.word(*i))).unwrap_or(at + 1);
     let name = s.name(named + 1);
     let kind_word = s.word(named).to_lowercase();
-    if s.find(at + 2, "DROP").is_some_and(|drop| !matches!(s.word(drop + 1), "NOT" | "DEFAULT" | "IDENTITY" | "EXPRESSION")) || s.find(at + 2, "TRUNCATE").is_some() || s.find(at + 2, "PURGE").is_some() {
+    if s.find(at + 2, "DROP").is_some_and(|drop| !matches!(s.word(drop + 1), "NOT" | "DEFAULT" | "IDENTITY" | "EXPRESSION"))
+        || s.find(at + 2, "TRUNCATE").is_some()
+        || s.find(at + 2, "PURGE").is_some()
+    {
         hit("sql.alter-drop", &kind_word, name);
-    } else if s.find(at + 2, "OWNER").is_some() || s.find(at + 2, "AUTHORIZATION").is_some() || matches!(kind.as_str(), "ROLE" | "USER" | "LOGIN" | "GROUP") || kind == "DEFAULT" && s.has("PRIVILEGES") {
+    } else if s.find(at + 2, "OWNER").is_some()
+        || s.find(at + 2, "AUTHORIZATION").is_some()
+        || matches!(kind.as_str(), "ROLE" | "USER" | "LOGIN" | "GROUP")
+        || kind == "DEFAULT" && s.has("PRIVILEGES")
+    {
         hit("sql.permission", &kind_word, name);
     } else if s.find(at + 2, "SWAP").is_some() || s.find(at + 2, "REPLACE").is_some() && s.has("COLUMNS") {
         hit("sql.overwrite", &kind_word, name);
@@ -277,7 +369,11 @@ fn create(s: &Statement<'_>, at: usize, depth: usize, hit: &mut impl FnMut(&'sta
     let _ = depth;
     if replace && !s.has("TEMPORARY") && !s.has("TEMP") {
         // Replacing a table replaces its rows; a view or function holds none.
-        hit(if kind == "TABLE" || kind == "SCHEMA" || kind == "DATABASE" { "sql.overwrite" } else { "sql.replace" }, &kind.to_lowercase(), name);
+        hit(
+            if kind == "TABLE" || kind == "SCHEMA" || kind == "DATABASE" { "sql.overwrite" } else { "sql.replace" },
+            &kind.to_lowercase(),
+            name,
+        );
     } else if matches!(kind.as_str(), "USER" | "ROLE" | "LOGIN") {
         hit("sql.permission", &kind.to_lowercase(), name);
     }
@@ -295,7 +391,9 @@ fn with(s: &Statement<'_>, at: usize, depth: usize, hits: &mut Vec<Hit>) {
                 }
             }
             Piece::Close => level = level.saturating_sub(1),
-            Piece::Word(word, _) if level == 0 && matches!(word.as_str(), "DELETE" | "UPDATE" | "MERGE" | "INSERT" | "TRUNCATE") => {
+            Piece::Word(word, _)
+                if level == 0 && matches!(word.as_str(), "DELETE" | "UPDATE" | "MERGE" | "INSERT" | "TRUNCATE") =>
+            {
                 leading(&Statement { pieces: &s.pieces[index..] }, 0, depth, hits);
                 return;
             }
@@ -313,9 +411,13 @@ fn select(s: &Statement<'_>, at: usize, depth: usize, hits: &mut Vec<Hit>) {
         }
         match word.as_str() {
             "PG_TERMINATE_BACKEND" | "PG_CANCEL_BACKEND" => hits.push(Hit::new("shell.process", "session", word)),
-            "LO_UNLINK" | "PG_DROP_REPLICATION_SLOT" | "DROP_CHUNKS" | "PG_FILE_UNLINK" | "DROP_HYPERTABLE" => hits.push(Hit::new("sql.drop", "object", word)),
+            "LO_UNLINK" | "PG_DROP_REPLICATION_SLOT" | "DROP_CHUNKS" | "PG_FILE_UNLINK" | "DROP_HYPERTABLE" => {
+                hits.push(Hit::new("sql.drop", "object", word))
+            }
             "DBLINK_EXEC" | "DBLINK" | "QUERY_TO_XML" => {
-                for text in s.pieces[index..].iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text) } else { None }) {
+                for text in
+                    s.pieces[index..].iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text) } else { None })
+                {
                     judge_into(text, depth + 1, hits);
                 }
             }
@@ -338,14 +440,91 @@ fn body(text: &str, depth: usize, hits: &mut Vec<Hit>) {
 /// A statement whose first word is not known: destructive words in it are asked about.
 fn embedded(s: &Statement<'_>, from: usize, hits: &mut Vec<Hit>) {
     const KNOWN: &[&str] = &[
-        "SHOW", "DESCRIBE", "DESC", "USE", "SET", "INSERT", "ANALYZE", "REFRESH", "CACHE", "LIST", "COMMENT", "BEGIN", "COMMIT", "ROLLBACK", "START", "FETCH", "CLOSE", "OPEN", "PRAGMA", "ATTACH", "COPY", "LOAD", "OPTIMIZE", "REORG", "MSCK", "SYNC",
-        "CLONE", "PUT", "GET", "LS", "RESET", "SAVEPOINT", "RELEASE", "LOCK", "END", "RETURN", "EXPORT", "IMPORT", "DETACH", "VACUUM", "REINDEX", "CHECKPOINT", "DISCARD", "NOTIFY", "LISTEN", "DEALLOCATE", "FROM", "PIVOT", "SUMMARIZE", "HELP", "PRINT", "GO", "LET", "SIGNAL", "ITERATE", "LEAVE", "RENAME", "ABORT", "CLUSTER", "REPAIR", "INSTALL", "EXISTS", "CHECK", "HANDLER", "FLUSH", "UNSET", "UNCACHE", "UNLOAD", "UNLISTEN", "UNLOCK", "UNDROP", "VALUES", "TABLE", "UPDATE", "MERGE", "ELSE", "WHEN", "THEN",
+        "SHOW",
+        "DESCRIBE",
+        "DESC",
+        "USE",
+        "SET",
+        "INSERT",
+        "ANALYZE",
+        "REFRESH",
+        "CACHE",
+        "LIST",
+        "COMMENT",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "START",
+        "FETCH",
+        "CLOSE",
+        "OPEN",
+        "PRAGMA",
+        "ATTACH",
+        "COPY",
+        "LOAD",
+        "OPTIMIZE",
+        "REORG",
+        "MSCK",
+        "SYNC",
+        "CLONE",
+        "PUT",
+        "GET",
+        "LS",
+        "RESET",
+        "SAVEPOINT",
+        "RELEASE",
+        "LOCK",
+        "END",
+        "RETURN",
+        "EXPORT",
+        "IMPORT",
+        "DETACH",
+        "VACUUM",
+        "REINDEX",
+        "CHECKPOINT",
+        "DISCARD",
+        "NOTIFY",
+        "LISTEN",
+        "DEALLOCATE",
+        "FROM",
+        "PIVOT",
+        "SUMMARIZE",
+        "HELP",
+        "PRINT",
+        "GO",
+        "LET",
+        "SIGNAL",
+        "ITERATE",
+        "LEAVE",
+        "RENAME",
+        "ABORT",
+        "CLUSTER",
+        "REPAIR",
+        "INSTALL",
+        "EXISTS",
+        "CHECK",
+        "HANDLER",
+        "FLUSH",
+        "UNSET",
+        "UNCACHE",
+        "UNLOAD",
+        "UNLISTEN",
+        "UNLOCK",
+        "UNDROP",
+        "VALUES",
+        "TABLE",
+        "UPDATE",
+        "MERGE",
+        "ELSE",
+        "WHEN",
+        "THEN",
     ];
     let first = s.word(from - 1);
     if KNOWN.contains(&first) {
         return;
     }
-    let word = (from - 1..s.pieces.len()).find(|at| matches!(s.word(*at), "DROP" | "DELETE" | "TRUNCATE" | "ALTER" | "GRANT" | "REVOKE"));
+    let word = (from - 1..s.pieces.len())
+        .find(|at| matches!(s.word(*at), "DROP" | "DELETE" | "TRUNCATE" | "ALTER" | "GRANT" | "REVOKE"));
     if let Some(at) = word {
         hits.push(Hit { partial: true, ..Hit::new("sql.unknown", "statement", &s.name(at)) });
     }

@@ -7,20 +7,109 @@ use crate::shell::{Command, Stdin};
 
 /// Calls whose name says that files or directories go.
 const DELETING: &[&str] = &[
-    "rmtree(", "os.remove(", "os.unlink(", "os.rmdir(", "os.removedirs(", ".unlink(", ".rmdir(", "unlinkSync(", "rmSync(", "rmdirSync(", "fs.rm(", "fs.unlink(", "fs.rmdir(",
-    "rimraf", "File.delete", "FileUtils.rm", "Dir.rmdir", "Dir.delete", "File.unlink", "rm_rf", "rm_r(", "remove_tree", "unlink ", "unlink(", "rmdir(", "rmdir ", "Deno.remove", "removeSync(",
-    "os.truncate(", "truncateSync(", "send2trash", "Files.delete", "os.RemoveAll", "os.Remove(", "remove_dir_all", "dbutils.fs.rm", "os.remove ", "io.remove",
-    "FSO.Delete", "DeleteFile", "DeleteFolder", "os.execute", "emptyDirSync", "deltree",
+    "rmtree(",
+    "os.remove(",
+    "os.unlink(",
+    "os.rmdir(",
+    "os.removedirs(",
+    ".unlink(",
+    ".rmdir(",
+    "unlinkSync(",
+    "rmSync(",
+    "rmdirSync(",
+    "fs.rm(",
+    "fs.unlink(",
+    "fs.rmdir(",
+    "rimraf",
+    "File.delete",
+    "FileUtils.rm",
+    "Dir.rmdir",
+    "Dir.delete",
+    "File.unlink",
+    "rm_rf",
+    "rm_r(",
+    "remove_tree",
+    "unlink ",
+    "unlink(",
+    "rmdir(",
+    "rmdir ",
+    "Deno.remove",
+    "removeSync(",
+    "os.truncate(",
+    "truncateSync(",
+    "send2trash",
+    "Files.delete",
+    "os.RemoveAll",
+    "os.Remove(",
+    "remove_dir_all",
+    "dbutils.fs.rm",
+    "os.remove ",
+    "io.remove",
+    "FSO.Delete",
+    "DeleteFile",
+    "DeleteFolder",
+    "os.execute",
+    "emptyDirSync",
+    "deltree",
 ];
 
 /// Calls that hand a text to a shell or to a database.
 const RUNNING: &[&str] = &[
-    "system(", "system ", "popen(", "subprocess.", "check_output(", "check_call(", "Popen(", "exec(", "execSync(", "execFileSync(", "spawn(", "spawnSync(", "spawnlp(", "shell_exec(", "passthru(",
-    "qx(", "qx{", "qx/", "`", "%x(", "Open3", "IO.popen", "os.execute(", "run(", "call(", "execl", "execv", "execute(", ".sql(", "executescript(", "read_sql(", "query(", "sh(", "os.exec",
+    "system(",
+    "system ",
+    "popen(",
+    "subprocess.",
+    "check_output(",
+    "check_call(",
+    "Popen(",
+    "exec(",
+    "execSync(",
+    "execFileSync(",
+    "spawn(",
+    "spawnSync(",
+    "spawnlp(",
+    "shell_exec(",
+    "passthru(",
+    "qx(",
+    "qx{",
+    "qx/",
+    "`",
+    "%x(",
+    "Open3",
+    "IO.popen",
+    "os.execute(",
+    "run(",
+    "call(",
+    "execl",
+    "execv",
+    "execute(",
+    ".sql(",
+    "executescript(",
+    "read_sql(",
+    "query(",
+    "sh(",
+    "os.exec",
 ];
 
 /// Builders of text that hides what runs.
-const HIDING: &[&str] = &["b64decode", "base64_decode", "fromCharCode", "codecs.decode", "unhexlify", "fromhex", "decode64", "unpack(", "frombase64string", "atob(", "pack(\"H", "pack('H", "Buffer.from(", "zlib.decompress", "marshal.loads", "chr("];
+const HIDING: &[&str] = &[
+    "b64decode",
+    "base64_decode",
+    "fromCharCode",
+    "codecs.decode",
+    "unhexlify",
+    "fromhex",
+    "decode64",
+    "unpack(",
+    "frombase64string",
+    "atob(",
+    "pack(\"H",
+    "pack('H",
+    "Buffer.from(",
+    "zlib.decompress",
+    "marshal.loads",
+    "chr(",
+];
 
 /// What a program on the command line does.
 pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
@@ -28,7 +117,8 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
     let program = command.program();
     let options: &[&str] = match program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.') {
         "python" | "pypy" | "ipython" | "Rscript" | "R" | "hy" | "bpython" => &["-c", "-e"],
-        "perl" | "ruby" | "lua" | "luajit" | "julia" | "elixir" | "scala" | "groovy" | "osascript" | "raku" | "swift" | "crystal" => &["-e", "-E", "-l", "-pe", "-ne", "-le", "-ane", "-nle", "-i"],
+        "perl" | "ruby" | "lua" | "luajit" | "julia" | "elixir" | "scala" | "groovy" | "osascript" | "raku" | "swift"
+        | "crystal" => &["-e", "-E", "-l", "-pe", "-ne", "-le", "-ane", "-nle", "-i"],
         "node" | "nodejs" | "bun" | "tsx" | "ts-node" => &["-e", "-p", "--eval", "--print", "-pe"],
         "deno" => &["eval"],
         "php" => &["-r"],
@@ -38,7 +128,9 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
         _ => return,
     };
     if matches!(program, "awk" | "gawk" | "mawk" | "nawk") {
-        if let Some(text) = argv.iter().skip(1).find(|arg| arg.text.contains("system(") || arg.text.contains("| \"") || arg.text.contains("|\"")) {
+        if let Some(text) =
+            argv.iter().skip(1).find(|arg| arg.text.contains("system(") || arg.text.contains("| \"") || arg.text.contains("|\""))
+        {
             literals(&text.text).iter().for_each(|inner| shell(command, inner, hits));
         }
         return;
@@ -48,7 +140,10 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
         return;
     }
     let inline = value(argv, options).map(|arg| arg.text.clone()).or_else(|| joined_value(argv, options).map(str::to_owned));
-    let stuck = argv.get(1).filter(|arg| options.iter().any(|option| option.len() == 2 && arg.text.len() > 2 && arg.text.starts_with(option))).map(|arg| arg.text[2..].to_owned());
+    let stuck = argv
+        .get(1)
+        .filter(|arg| options.iter().any(|option| option.len() == 2 && arg.text.len() > 2 && arg.text.starts_with(option)))
+        .map(|arg| arg.text[2..].to_owned());
     let script = argv.iter().skip(1).any(|arg| !arg.text.starts_with('-'));
     let dynamic = value(argv, options).is_some_and(|arg| !arg.known && arg.text.trim_start().starts_with('$'));
     let piped = match &command.stdin {
@@ -103,20 +198,34 @@ fn read(command: &Command, text: &str, hits: &mut Vec<Hit>) {
 
 /// A call by its name: not the tail of a longer name, and not inside a string of its own.
 fn called(text: &str, call: &str) -> bool {
-    text.match_indices(call).any(|(at, _)| {
-        call.starts_with('.') || !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
-    })
+    text.match_indices(call)
+        .any(|(at, _)| call.starts_with('.') || !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// `client.delete_bucket(`, `w.clusters.permanent_delete(`: SDKs of platforms name their calls by verb.
 fn platform_call(text: &str) -> Option<String> {
-    let sdk = ["boto3", "WorkspaceClient", "google.cloud", "azure.", "kubernetes", "@aws-sdk", "databricks", "client.", "requests.delete"].iter().any(|name| text.contains(name));
+    let sdk = [
+        "boto3",
+        "WorkspaceClient",
+        "google.cloud",
+        "azure.",
+        "kubernetes",
+        "@aws-sdk",
+        "databricks",
+        "client.",
+        "requests.delete",
+    ]
+    .iter()
+    .any(|name| text.contains(name));
     if !sdk {
         return None;
     }
     text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).find_map(|name| {
         let last = name.rsplit('.').next().unwrap_or(name);
-        let verb = name.contains('.') && ["delete", "terminate", "permanent_delete", "destroy", "purge", "drop", "deregister"].iter().any(|verb| last.starts_with(verb));
+        let verb = name.contains('.')
+            && ["delete", "terminate", "permanent_delete", "destroy", "purge", "drop", "deregister"]
+                .iter()
+                .any(|verb| last.starts_with(verb));
         verb.then(|| name.to_owned())
     })
 }
@@ -163,10 +272,15 @@ fn literals(text: &str) -> Vec<String> {
 
 fn windows(command: &Command, options: &[&str], hits: &mut Vec<Hit>) {
     let argv = &command.argv;
-    if argv.iter().any(|arg| { let text = arg.text.to_ascii_lowercase(); text.len() > 1 && ("-encodedcommand".starts_with(&text) && text.starts_with("-e") && text != "-ex") }) {
+    if argv.iter().any(|arg| {
+        let text = arg.text.to_ascii_lowercase();
+        text.len() > 1 && ("-encodedcommand".starts_with(&text) && text.starts_with("-e") && text != "-ex")
+    }) {
         hits.push(Hit { partial: true, ..Hit::of(command, "code.dynamic", "program", "an encoded command") });
     }
-    let Some(at) = argv.iter().position(|arg| options.iter().any(|option| option.eq_ignore_ascii_case(&arg.text))) else { return };
+    let Some(at) = argv.iter().position(|arg| options.iter().any(|option| option.eq_ignore_ascii_case(&arg.text))) else {
+        return;
+    };
     let text = argv[at + 1..].iter().map(|arg| arg.text.as_str()).collect::<Vec<_>>().join(" ");
     for part in text.split([';', '|', '&', '\n']) {
         shell(command, part.trim(), hits);

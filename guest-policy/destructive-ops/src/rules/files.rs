@@ -6,10 +6,13 @@ use crate::shell::{Arg, Command};
 
 /// Folders whose loss is the loss of the machine or of a person's work.
 const ROOTS: &[&str] = &[
-    "/", "/*", "/.", "/./", "//", "~", "~/", "~/*", "~/.", "/bin", "/boot", "/dev", "/etc", "/home", "/home/*", "/lib", "/lib64", "/opt",
-    "/proc", "/root", "/sbin", "/sys", "/usr", "/usr/*", "/usr/bin", "/usr/lib", "/var", "/var/*", "/var/lib", "/etc/*", "/root/*", "/boot/*",
-    "/Users", "/System", "/Library", "c:", "c:/", "c:\\", "C:", "C:/", "C:\\", "C:\\*",
+    "/", "/*", "/.", "/./", "//", "~", "~/", "~/*", "~/.", "/bin", "/boot", "/dev", "/etc", "/home", "/home/*", "/lib", "/lib64",
+    "/opt", "/proc", "/root", "/sbin", "/sys", "/usr", "/usr/*", "/usr/bin", "/usr/lib", "/var", "/var/*", "/var/lib", "/etc/*",
+    "/root/*", "/boot/*", "/Users", "/System", "/Library", "c:", "c:/", "c:\\", "C:", "C:/", "C:\\", "C:\\*",
 ];
+
+/// Files of the system to which even one added line gives somebody more rights.
+const ACCOUNTS: &[&str] = &["passwd", "shadow", "sudoers", "authorized_keys", "cron", "ld.so.preload", "pam.d", "hosts"];
 
 /// What a command does to files.
 pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
@@ -31,7 +34,9 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
             }
         }
         "dd" => {
-            if let Some(file) = argv.iter().find_map(|arg| arg.text.strip_prefix("of=").map(|file| Arg { text: file.to_owned(), ..arg.clone() })) {
+            if let Some(file) =
+                argv.iter().find_map(|arg| arg.text.strip_prefix("of=").map(|file| Arg { text: file.to_owned(), ..arg.clone() }))
+            {
                 written(command, &file, "shell.truncate", hits);
             }
         }
@@ -71,7 +76,8 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
             }
         }
         "curl" | "wget" => {
-            if let Some(file) = value(argv, &["-o", "-O", "--output", "--output-document"]).filter(|file| system_file(&file.text)) {
+            if let Some(file) = value(argv, &["-o", "-O", "--output", "--output-document"]).filter(|file| system_file(&file.text))
+            {
                 hits.push(Hit::on(command, "shell.system-file", "file", file));
             }
         }
@@ -122,6 +128,8 @@ pub(crate) fn written(command: &Command, target: &Arg, code: &'static str, hits:
         "shell.device"
     } else if harmless(text) {
         return;
+    } else if code == "shell.append" && system_file(text) && !ACCOUNTS.iter().any(|file| text.contains(file)) {
+        "shell.persist"
     } else if system_file(text) {
         "shell.system-file"
     } else {
@@ -142,8 +150,17 @@ fn moved(command: &Command, hits: &mut Vec<Hit>) {
     } else {
         for from in words.iter().take(words.len().saturating_sub(1)) {
             let plain = from.text.trim_end_matches(['/', '*']);
-            if own_files(&from.text) || ROOTS.contains(&plain) && !matches!(plain, "" | "~" | "/opt" | "/home") || matches!(from.text.as_str(), "/" | "~" | "~/") {
-                hits.push(Hit::on(command, if own_files(&from.text) { "coda.own-files" } else { "shell.wipe-root" }, "file", from));
+            if own_files(&from.text)
+                || from.text == "/*"
+                || ROOTS.contains(&plain) && !matches!(plain, "" | "~" | "/opt" | "/home")
+                || matches!(from.text.as_str(), "/" | "~" | "~/")
+            {
+                hits.push(Hit::on(
+                    command,
+                    if own_files(&from.text) { "coda.own-files" } else { "shell.wipe-root" },
+                    "file",
+                    from,
+                ));
             }
         }
         if !has(argv, &["-n", "--no-clobber"]) {
@@ -159,7 +176,9 @@ fn sync(command: &Command, hits: &mut Vec<Hit>) {
     }
     let deletes = argv.iter().any(|arg| {
         let text = arg.text.to_ascii_lowercase();
-        text == "--del" || text.starts_with("--delete") || matches!(text.as_str(), "--remove-source-files" | "/mir" | "/purge" | "/mov" | "/move")
+        text == "--del"
+            || text.starts_with("--delete")
+            || matches!(text.as_str(), "--remove-source-files" | "/mir" | "/purge" | "/mov" | "/move")
             || command.program() == "lftp" && text.contains("--delete")
     });
     if deletes {
@@ -176,8 +195,27 @@ fn access(command: &Command, hits: &mut Vec<Hit>) {
     let mode = words.first().map_or("", |arg| arg.text.as_str());
     let everyday = program == "chmod"
         && !has(argv, &["-R", "--recursive"])
-        && matches!(mode, "+x" | "u+x" | "a+x" | "ug+x" | "755" | "0755" | "700" | "0700" | "644" | "0644" | "600" | "0600" | "400" | "0400" | "u+rw" | "u+w" | "+r");
-    let reads = program == "xattr" && !has(argv, &["-d", "-c", "-w", "-r"]) || program == "icacls" && words.len() < 2 && argv.len() < 3;
+        && matches!(
+            mode,
+            "+x" | "u+x"
+                | "a+x"
+                | "ug+x"
+                | "755"
+                | "0755"
+                | "700"
+                | "0700"
+                | "644"
+                | "0644"
+                | "600"
+                | "0600"
+                | "400"
+                | "0400"
+                | "u+rw"
+                | "u+w"
+                | "+r"
+        );
+    let reads =
+        program == "xattr" && !has(argv, &["-d", "-c", "-w", "-r"]) || program == "icacls" && words.len() < 2 && argv.len() < 3;
     if everyday && words.iter().skip(1).all(|file| !system_file(&file.text)) || reads {
         return;
     }
@@ -190,21 +228,44 @@ fn disks(command: &Command, hits: &mut Vec<Hit>) {
     let program = command.program();
     let last = operands(argv, &[]).last().map_or_else(|| Arg::literal("a disk"), |arg| (*arg).clone());
     let first = operands(argv, &[]).first().map_or("", |arg| arg.text.as_str()).to_owned();
-    let makes = program.starts_with("mkfs") || matches!(program, "mke2fs" | "mkswap" | "mkdosfs" | "mkntfs" | "newfs" | "format" | "format.com");
+    let makes = program.starts_with("mkfs")
+        || matches!(program, "mke2fs" | "mkswap" | "mkdosfs" | "mkntfs" | "newfs" | "format" | "format.com");
     let code = match program {
         _ if makes && device(&last.text) || program == "format" => "shell.device",
         _ if makes => "shell.truncate",
         "wipefs" if has(argv, &["-a", "--all", "-o"]) => "shell.device",
         "blkdiscard" | "nwipe" | "dban" => "shell.device",
-        "fdisk" | "cfdisk" | "gdisk" if !has(argv, &["-l", "--list", "-s"]) && !argv.iter().any(|arg| arg.text == "-l") => "shell.device",
+        "fdisk" | "cfdisk" | "gdisk" if !has(argv, &["-l", "--list", "-s"]) && !argv.iter().any(|arg| arg.text == "-l") => {
+            "shell.device"
+        }
         "sgdisk" if has(argv, &["--zap-all", "--zap", "-Z", "-z", "-o", "-d", "--delete", "--clear"]) => "shell.device",
         "sfdisk" if !has(argv, &["-l", "-d", "--list", "--dump", "-J", "--json"]) => "shell.device",
-        "parted" if argv.iter().any(|arg| matches!(arg.text.as_str(), "rm" | "mklabel" | "mktable" | "mkpart" | "resizepart")) => "shell.device",
-        "hdparm" if argv.iter().any(|arg| arg.text.starts_with("--security-erase") || arg.text == "--trim-sector-ranges") => "shell.device",
+        "parted"
+            if argv.iter().any(|arg| matches!(arg.text.as_str(), "rm" | "mklabel" | "mktable" | "mkpart" | "resizepart")) =>
+        {
+            "shell.device"
+        }
+        "hdparm" if argv.iter().any(|arg| arg.text.starts_with("--security-erase") || arg.text == "--trim-sector-ranges") => {
+            "shell.device"
+        }
         "nvme" if matches!(first.as_str(), "format" | "sanitize" | "write" | "delete-ns") => "shell.device",
         "badblocks" if has(argv, &["-w"]) => "shell.device",
-        "cryptsetup" if matches!(first.as_str(), "luksFormat" | "erase" | "luksErase" | "luksKillSlot" | "luksRemoveKey" | "reencrypt") => "shell.device",
-        "diskutil" if first.to_lowercase().contains("erase") || first.to_lowercase().contains("partition") || first == "zeroDisk" || first == "randomDisk" => "shell.device",
+        "cryptsetup"
+            if matches!(
+                first.as_str(),
+                "luksFormat" | "erase" | "luksErase" | "luksKillSlot" | "luksRemoveKey" | "reencrypt"
+            ) =>
+        {
+            "shell.device"
+        }
+        "diskutil"
+            if first.to_lowercase().contains("erase")
+                || first.to_lowercase().contains("partition")
+                || first == "zeroDisk"
+                || first == "randomDisk" =>
+        {
+            "shell.device"
+        }
         "lvremove" | "vgremove" | "pvremove" | "lvreduce" => "shell.volume",
         "zpool" | "zfs" if matches!(first.as_str(), "destroy" | "rollback" | "labelclear") => "shell.volume",
         "btrfs" if argv.iter().any(|arg| matches!(arg.text.as_str(), "delete" | "del")) => "shell.volume",
@@ -222,30 +283,70 @@ fn disks(command: &Command, hits: &mut Vec<Hit>) {
 /// Block devices; not the ones that any program may write to.
 fn device(path: &str) -> bool {
     let Some(name) = path.strip_prefix("/dev/") else { return path.starts_with("\\\\.\\") };
-    ["sd", "hd", "vd", "xvd", "nvme", "mmcblk", "disk", "rdisk", "loop", "md", "dm-", "mapper/", "mem", "kmem", "port", "ram", "block/", "fd0", "sr"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    [
+        "sd", "hd", "vd", "xvd", "nvme", "mmcblk", "disk", "rdisk", "loop", "md", "dm-", "mapper/", "mem", "kmem", "port", "ram",
+        "block/", "fd0", "sr",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
 }
 
 fn harmless(path: &str) -> bool {
-    path.starts_with("/dev/") || path.starts_with("/proc/self/") || path.starts_with("&") || path == "NUL" || path == "$null" || path.starts_with(">(")
+    path.starts_with("/dev/")
+        || path.starts_with("/proc/self/")
+        || path.starts_with("&")
+        || path == "NUL"
+        || path == "$null"
+        || path.starts_with(">(")
 }
 
 fn system_file(path: &str) -> bool {
-    const SYSTEM: &[&str] = &["/etc/", "/usr/", "/bin/", "/sbin/", "/boot/", "/lib/", "/lib64/", "/sys/", "/proc/", "/root/.", "/System/", "/Library/", "C:\\Windows"];
-    const PERSONAL: &[&str] = &[".bashrc", ".bash_profile", ".profile", ".zshrc", ".ssh/authorized_keys", ".ssh/config", ".ssh/id_", ".gitconfig", ".netrc", ".aws/credentials", ".databrickscfg", ".kube/config"];
+    const SYSTEM: &[&str] = &[
+        "/etc/",
+        "/usr/",
+        "/bin/",
+        "/sbin/",
+        "/boot/",
+        "/lib/",
+        "/lib64/",
+        "/sys/",
+        "/proc/",
+        "/root/.",
+        "/System/",
+        "/Library/",
+        "C:\\Windows",
+    ];
+    const PERSONAL: &[&str] = &[
+        ".bashrc",
+        ".bash_profile",
+        ".profile",
+        ".zshrc",
+        ".ssh/authorized_keys",
+        ".ssh/config",
+        ".ssh/id_",
+        ".gitconfig",
+        ".netrc",
+        ".aws/credentials",
+        ".databrickscfg",
+        ".kube/config",
+    ];
     SYSTEM.iter().any(|prefix| path.starts_with(prefix)) && !path.starts_with("/usr/local/src/")
-        || PERSONAL.iter().any(|file| path.starts_with("~/") && path[2..].starts_with(file) || path.starts_with("/home/") && path.contains(&format!("/{file}")))
+        || PERSONAL.iter().any(|file| {
+            path.starts_with("~/") && path[2..].starts_with(file)
+                || path.starts_with("/home/") && path.contains(&format!("/{file}"))
+        })
 }
 
 /// The policies, keys and store of the server that judges this.
 pub(crate) fn own_files(path: &str) -> bool {
-    const OWN: &[&str] = &["policies", "policies.toml", "coda.toml", "coda.db", "keys", "server.lock", "server.json", "cli", "cache"];
+    const OWN: &[&str] =
+        &["policies", "policies.toml", "coda.toml", "coda.db", "keys", "server.lock", "server.json", "cli", "cache"];
     if path.starts_with("$CODA_HOME") || path.starts_with("${CODA_HOME") {
         return true;
     }
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    parts.iter().position(|part| matches!(*part, ".coda" | "coda-home" | "CODA_HOME")).is_some_and(|at| {
-        parts.get(at + 1).is_none_or(|next| OWN.contains(next) || next.contains('*'))
-    })
+    parts
+        .iter()
+        .position(|part| matches!(*part, ".coda" | "coda-home" | "CODA_HOME"))
+        .is_some_and(|at| parts.get(at + 1).is_none_or(|next| OWN.contains(next) || next.contains('*')))
 }

@@ -10,11 +10,16 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
     let words = operands(argv, &["-h", "-p", "-a", "-n", "-u", "-U", "-H", "-P", "--host", "--port", "-d"]);
     let word = |at: usize| words.get(at).map_or("", |arg| arg.text.as_str());
     match command.program() {
-        "psql" | "mysql" | "mariadb" | "sqlite3" | "sqlite" | "duckdb" | "snowsql" | "sqlcmd" | "beeline" | "hive" | "spark-sql" | "presto" | "trino" | "impala-shell"
-        | "clickhouse-client" | "clickhouse" | "cockroach" | "sqlplus" | "usql" | "pgcli" | "mycli" | "litecli" | "cqlsh" | "ysqlsh" | "vsql" | "isql" | "dbsqlcli" | "osql" | "phoenix-sqlline" | "influx" | "bq" | "athena" | "databricks-sql" | "questdb" | "turso" | "wrangler-d1" | "snow" | "fbsql" => {
+        "psql" | "mysql" | "mariadb" | "sqlite3" | "sqlite" | "duckdb" | "snowsql" | "sqlcmd" | "beeline" | "hive"
+        | "spark-sql" | "presto" | "trino" | "impala-shell" | "clickhouse-client" | "clickhouse" | "cockroach" | "sqlplus"
+        | "usql" | "pgcli" | "mycli" | "litecli" | "cqlsh" | "ysqlsh" | "vsql" | "isql" | "dbsqlcli" | "osql"
+        | "phoenix-sqlline" | "influx" | "bq" | "athena" | "databricks-sql" | "questdb" | "turso" | "wrangler-d1" | "snow"
+        | "fbsql" => {
             statements(command, hits);
         }
-        "dropdb" | "dropuser" => hits.push(Hit::of(command, "sql.drop", "database", words.last().map_or("a database", |arg| arg.text.as_str()))),
+        "dropdb" | "dropuser" => {
+            hits.push(Hit::of(command, "sql.drop", "database", words.last().map_or("a database", |arg| arg.text.as_str())))
+        }
         "mysqladmin" => {
             if let Some(at) = words.iter().position(|arg| arg.text == "drop") {
                 hits.push(Hit::of(command, "sql.drop", "database", word(at + 1)));
@@ -41,7 +46,20 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
                 Stdin::Inherited | Stdin::From(_) => None,
             };
             for text in inline.into_iter().chain(piped) {
-                for call in ["dropDatabase", "dropUser", "dropRole", "dropIndex", ".drop(", "deleteMany", "deleteOne", ".remove(", "findOneAndDelete", "bulkWrite", "dropAllUsers", "renameCollection"] {
+                for call in [
+                    "dropDatabase",
+                    "dropUser",
+                    "dropRole",
+                    "dropIndex",
+                    ".drop(",
+                    "deleteMany",
+                    "deleteOne",
+                    ".remove(",
+                    "findOneAndDelete",
+                    "bulkWrite",
+                    "dropAllUsers",
+                    "renameCollection",
+                ] {
                     if text.contains(call) {
                         hits.push(Hit::of(command, "data.flush", "collection", call.trim_matches(['.', '('])));
                     }
@@ -54,8 +72,18 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
             }
         }
         "hdfs" | "hadoop" => {
-            if let Some(at) = argv.iter().position(|arg| matches!(arg.text.trim_start_matches('-'), "rm" | "rmr" | "rmdir" | "expunge" | "truncate" | "deleteSnapshot" | "format")) {
-                hits.push(Hit::of(command, "shell.rm", "file", argv.last().filter(|_| at + 1 < argv.len()).map_or("", |arg| arg.text.as_str())));
+            if let Some(at) = argv.iter().position(|arg| {
+                matches!(
+                    arg.text.trim_start_matches('-'),
+                    "rm" | "rmr" | "rmdir" | "expunge" | "truncate" | "deleteSnapshot" | "format"
+                )
+            }) {
+                hits.push(Hit::of(
+                    command,
+                    "shell.rm",
+                    "file",
+                    argv.last().filter(|_| at + 1 < argv.len()).map_or("", |arg| arg.text.as_str()),
+                ));
             } else if argv.iter().any(|arg| matches!(arg.text.as_str(), "-chmod" | "-chown" | "-chgrp" | "-setfacl")) {
                 hits.push(Hit::of(command, "shell.permission", "file", argv.last().map_or("", |arg| arg.text.as_str())));
             }
@@ -73,7 +101,20 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
 
 fn statements(command: &Command, hits: &mut Vec<Hit>) {
     const OPTIONS: &[&str] = &[
-        "-c", "-e", "-q", "-Q", "-r", "--command", "--execute", "--query", "-query", "--sql", "-cmd", "-exec", "--statement", "--query-string",
+        "-c",
+        "-e",
+        "-q",
+        "-Q",
+        "-r",
+        "--command",
+        "--execute",
+        "--query",
+        "-query",
+        "--sql",
+        "-cmd",
+        "-exec",
+        "--statement",
+        "--query-string",
     ];
     let argv = &command.argv;
     let dynamic = |hits: &mut Vec<Hit>, text: &str| {
@@ -111,13 +152,40 @@ fn statements(command: &Command, hits: &mut Vec<Hit>) {
 fn redis(command: &Command, words: &[&str], hits: &mut Vec<Hit>) {
     let Some((verb, rest)) = words.split_first() else { return };
     let code = match verb.to_ascii_uppercase().as_str() {
-        "FLUSHALL" | "FLUSHDB" | "DEL" | "UNLINK" | "GETDEL" | "XTRIM" | "LTRIM" | "HDEL" | "SREM" | "ZREM" | "XDEL" | "LREM" | "SPOP" | "ZREMRANGEBYRANK" | "ZREMRANGEBYSCORE" | "ZREMRANGEBYLEX" | "SWAPDB" => "data.flush",
-        "CONFIG" if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("set") || word.eq_ignore_ascii_case("resetstat")) => "cloud.overwrite",
-        "SCRIPT" | "FUNCTION" if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("flush") || word.eq_ignore_ascii_case("delete")) => "data.flush",
-        "CLUSTER" if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("reset") || word.eq_ignore_ascii_case("forget") || word.eq_ignore_ascii_case("flushslots")) => "data.flush",
-        "ACL" if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("deluser") || word.eq_ignore_ascii_case("setuser")) => "cloud.permission",
+        "FLUSHALL" | "FLUSHDB" | "DEL" | "UNLINK" | "GETDEL" | "XTRIM" | "LTRIM" | "HDEL" | "SREM" | "ZREM" | "XDEL" | "LREM"
+        | "SPOP" | "ZREMRANGEBYRANK" | "ZREMRANGEBYSCORE" | "ZREMRANGEBYLEX" | "SWAPDB" => "data.flush",
+        "CONFIG"
+            if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("set") || word.eq_ignore_ascii_case("resetstat")) =>
+        {
+            "cloud.overwrite"
+        }
+        "SCRIPT" | "FUNCTION"
+            if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("flush") || word.eq_ignore_ascii_case("delete")) =>
+        {
+            "data.flush"
+        }
+        "CLUSTER"
+            if rest.first().is_some_and(|word| {
+                word.eq_ignore_ascii_case("reset")
+                    || word.eq_ignore_ascii_case("forget")
+                    || word.eq_ignore_ascii_case("flushslots")
+            }) =>
+        {
+            "data.flush"
+        }
+        "ACL"
+            if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("deluser") || word.eq_ignore_ascii_case("setuser")) =>
+        {
+            "cloud.permission"
+        }
         "SHUTDOWN" | "DEBUG" => "shell.process",
-        "EVAL" if rest.iter().any(|word| word.to_ascii_lowercase().contains("'del'") || word.to_ascii_lowercase().contains("flush")) => "data.flush",
+        "EVAL"
+            if rest
+                .iter()
+                .any(|word| word.to_ascii_lowercase().contains("'del'") || word.to_ascii_lowercase().contains("flush")) =>
+        {
+            "data.flush"
+        }
         _ => return,
     };
     hits.push(Hit::of(command, code, "key", &rest.join(" ")));

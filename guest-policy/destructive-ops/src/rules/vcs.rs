@@ -13,15 +13,26 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
             match word {
                 "strip" | "histedit" => hits.push(Hit::of(command, "vcs.history", "repository", "the repository")),
                 "purge" | "revert" => hits.push(Hit::of(command, "vcs.discard", "repository", "the working copy")),
-                "update" | "up" | "checkout" if has(&command.argv, &["-C", "--clean"]) => hits.push(Hit::of(command, "vcs.discard", "repository", "the working copy")),
-                "push" if has(&command.argv, &["-f", "--force"]) => hits.push(Hit::of(command, "vcs.history", "repository", "the remote")),
+                "update" | "up" | "checkout" if has(&command.argv, &["-C", "--clean"]) => {
+                    hits.push(Hit::of(command, "vcs.discard", "repository", "the working copy"))
+                }
+                "push" if has(&command.argv, &["-f", "--force"]) => {
+                    hits.push(Hit::of(command, "vcs.history", "repository", "the remote"))
+                }
                 _ => {}
             }
         }
         "svn" => {
             let word = command.argv.get(1).map_or("", |arg| arg.text.as_str());
-            if matches!(word, "delete" | "del" | "remove" | "rm" | "revert" | "cleanup") && (word != "cleanup" || has(&command.argv, &["--remove-unversioned", "--remove-ignored"])) {
-                hits.push(Hit::of(command, if word == "revert" || word == "cleanup" { "vcs.discard" } else { "vcs.delete" }, "repository", "the working copy"));
+            if matches!(word, "delete" | "del" | "remove" | "rm" | "revert" | "cleanup")
+                && (word != "cleanup" || has(&command.argv, &["--remove-unversioned", "--remove-ignored"]))
+            {
+                hits.push(Hit::of(
+                    command,
+                    if word == "revert" || word == "cleanup" { "vcs.discard" } else { "vcs.delete" },
+                    "repository",
+                    "the working copy",
+                ));
             }
         }
         "bfg" | "git-filter-repo" => hits.push(Hit::of(command, "vcs.history", "repository", "the repository")),
@@ -60,7 +71,9 @@ fn git(command: &Command, hits: &mut Vec<Hit>) {
         "reset" if has(argv, &["--hard", "--merge", "--keep"]) => hit("vcs.discard", "repository", "the working tree"),
         "clean" if has(argv, &["-f", "--force", "-x", "-X"]) => hit("vcs.discard", "repository", "untracked files"),
         "checkout" => checkout(argv, &words, &mut hit),
-        "switch" if has(argv, &["-f", "--force", "--discard-changes", "-C", "--force-create"]) => hit("vcs.discard", "repository", "the working tree"),
+        "switch" if has(argv, &["-f", "--force", "--discard-changes", "-C", "--force-create"]) => {
+            hit("vcs.discard", "repository", "the working tree")
+        }
         "restore" if !has(argv, &["--staged", "-S"]) || has(argv, &["--worktree", "-W"]) => hit("vcs.discard", "file", &names(0)),
         "push" => push(argv, &words, &mut hit),
         "branch" if has(argv, &["-D", "-d", "--delete"]) => hit("vcs.delete", "branch", &names(0)),
@@ -74,19 +87,27 @@ fn git(command: &Command, hits: &mut Vec<Hit>) {
         "notes" if matches!(first, "remove" | "prune") => hit("vcs.delete", "notes", &names(1)),
         "rm" if !has(argv, &["--cached"]) => hit("vcs.delete", "file", &names(0)),
         "reflog" if matches!(first, "expire" | "delete") => hit("vcs.history", "repository", "the reflog"),
-        "gc" if has(argv, &["--prune", "--aggressive"]) && argv.iter().any(|arg| arg.text.starts_with("--prune=")) => hit("vcs.history", "repository", "unreachable commits"),
+        "gc" if has(argv, &["--prune", "--aggressive"]) && argv.iter().any(|arg| arg.text.starts_with("--prune=")) => {
+            hit("vcs.history", "repository", "unreachable commits")
+        }
         "prune" => hit("vcs.history", "repository", "unreachable objects"),
         "update-ref" if has(argv, &["-d", "--delete", "--stdin"]) => hit("vcs.delete", "ref", &names(0)),
         "symbolic-ref" if has(argv, &["-d", "--delete"]) => hit("vcs.delete", "ref", &names(0)),
         "replace" if has(argv, &["-d", "--delete", "-f"]) => hit("vcs.history", "repository", &names(0)),
         "filter-branch" | "filter-repo" => hit("vcs.history", "repository", "the repository"),
-        "rebase" if !has(argv, &["--abort", "--continue", "--quit", "--skip", "--show-current-patch", "--edit-todo"]) && has(argv, &["--root", "--exec", "-x"]) => {
+        "rebase"
+            if !has(argv, &["--abort", "--continue", "--quit", "--skip", "--show-current-patch", "--edit-todo"])
+                && has(argv, &["--root", "--exec", "-x"]) =>
+        {
             hit("vcs.history", "branch", "the branch");
         }
         "lfs" if first == "prune" => hit("vcs.delete", "file", "local LFS files"),
         "read-tree" if has(argv, &["--reset"]) => hit("vcs.discard", "repository", "the working tree"),
         "bisect" | "rerere" if matches!(first, "clear" | "forget") => hit("vcs.delete", "repository", "recorded resolutions"),
-        "config" if has(argv, &["--global", "--system"]) && argv.iter().any(|arg| arg.text.contains("hooksPath") || arg.text.starts_with("alias.")) => {
+        "config"
+            if has(argv, &["--global", "--system"])
+                && argv.iter().any(|arg| arg.text.contains("hooksPath") || arg.text.starts_with("alias.")) =>
+        {
             hit("shell.persist", "file", "the git configuration");
         }
         _ => {}
@@ -95,7 +116,10 @@ fn git(command: &Command, hits: &mut Vec<Hit>) {
 
 fn checkout(argv: &[Arg], words: &[&Arg], hit: &mut impl FnMut(&'static str, &str, &str)) {
     let separated = argv.iter().position(|arg| arg.text == "--").filter(|at| at + 1 < argv.len());
-    let paths = words.iter().any(|arg| matches!(arg.text.as_str(), "." | "./" | "*" | ":/") || arg.text.starts_with("./"));
+    // `git checkout main file`: a tree and paths. With a new branch's options the second word is its start.
+    let tree_and_paths = words.len() >= 2 && !has(argv, &["-b", "-B", "--orphan", "-t", "--track", "-p", "--patch"]);
+    let paths = tree_and_paths
+        || words.iter().any(|arg| matches!(arg.text.as_str(), "." | "./" | "*" | ":/") || arg.text.starts_with("./"));
     if has(argv, &["-f", "--force", "-B"]) {
         hit("vcs.discard", "repository", "the working tree");
     } else if separated.is_some() || paths || has(argv, &["--ours", "--theirs", "--pathspec-from-file"]) {
@@ -108,7 +132,9 @@ fn push(argv: &[Arg], words: &[&Arg], hit: &mut impl FnMut(&'static str, &str, &
     let refs = words.iter().skip(1).map(|arg| arg.text.as_str());
     if has(argv, &["-d", "--delete", "--mirror", "--prune"]) || refs.clone().any(|name| name.starts_with(':') && name.len() > 1) {
         hit("vcs.delete", "branch", &target);
-    } else if has(argv, &["-f", "--force", "--force-with-lease", "--force-if-includes"]) || refs.clone().any(|name| name.starts_with('+')) {
+    } else if has(argv, &["-f", "--force", "--force-with-lease", "--force-if-includes"])
+        || refs.clone().any(|name| name.starts_with('+'))
+    {
         hit("vcs.history", "branch", &target);
     }
 }

@@ -25,9 +25,7 @@ pub(crate) fn of(program: &str, args: &[Arg], stdin: &Stdin) -> Option<String> {
         "cat" if !words.is_empty() && options(&["/dev/null"]) => String::new(),
         "cat" if options(&["-"]) => input?.to_owned(),
         "tee" | "sort" | "uniq" | "head" | "tail" if words.is_empty() => input?.to_owned(),
-        "rev" if words.is_empty() => {
-            input?.lines().map(|line| line.chars().rev().collect::<String>() + "\n").collect()
-        }
+        "rev" if words.is_empty() => input?.lines().map(|line| line.chars().rev().collect::<String>() + "\n").collect(),
         "base64" if options(&["-d", "-D", "--decode", "-di", "-i"]) && !words.is_empty() => decode_base64(input?)?,
         "xxd" if options(&["-r", "-p", "-rp", "-ps"]) && words.len() < 3 && !words.is_empty() => decode_hex(input?)?,
         "tr" => translate(&words, input?)?,
@@ -102,7 +100,8 @@ pub(crate) fn decode_base64(text: &str) -> Option<String> {
 }
 
 fn decode_hex(text: &str) -> Option<String> {
-    let digits: Vec<u8> = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
+    let digits: Vec<u8> =
+        text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
     String::from_utf8(digits.chunks_exact(2).map(|pair| pair[0] * 16 + pair[1]).collect()).ok()
 }
 

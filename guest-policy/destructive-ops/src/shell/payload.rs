@@ -8,12 +8,97 @@ use super::wrappers;
 
 /// Programs that only look at their arguments: a destructive word among them is data.
 const LOOK_ONLY: &[&str] = &[
-    "echo", "printf", "grep", "egrep", "fgrep", "rg", "ag", "ack", "cat", "bat", "less", "more", "ls", "ll", "man", "info",
-    "which", "whereis", "whatis", "apropos", "type", "help", "tldr", "cheat", "sed", "awk", "gawk", "head", "tail", "vim", "vi",
-    "nano", "code", "git", "brew", "apt", "apt-get", "yum", "dnf", "pacman", "pip", "pip3", "cargo", "go", "make", "test", "[",
-    "pgrep", "pidof", "dpkg", "rpm", "snap", "hash", "complete", "trap", "alias", "cut", "sort", "diff", "comm", "jq", "yq",
-    "systemctl", "service", "touch", "mkdir", "cd", "cp", "mv", "ln", "stat", "file", "wc", "tee", "tar", "zip", "unzip", "say",
-    "logger", "notify-send", "figlet", "cowsay", "npm", "pnpm", "yarn", "read", "expr", "seq", "basename", "dirname", "fzf",
+    "echo",
+    "printf",
+    "grep",
+    "egrep",
+    "fgrep",
+    "rg",
+    "ag",
+    "ack",
+    "cat",
+    "bat",
+    "less",
+    "more",
+    "ls",
+    "ll",
+    "man",
+    "info",
+    "which",
+    "whereis",
+    "whatis",
+    "apropos",
+    "type",
+    "help",
+    "tldr",
+    "cheat",
+    "sed",
+    "awk",
+    "gawk",
+    "head",
+    "tail",
+    "vim",
+    "vi",
+    "nano",
+    "code",
+    "git",
+    "brew",
+    "apt",
+    "apt-get",
+    "yum",
+    "dnf",
+    "pacman",
+    "pip",
+    "pip3",
+    "cargo",
+    "go",
+    "make",
+    "test",
+    "[",
+    "pgrep",
+    "pidof",
+    "dpkg",
+    "rpm",
+    "snap",
+    "hash",
+    "complete",
+    "trap",
+    "alias",
+    "cut",
+    "sort",
+    "diff",
+    "comm",
+    "jq",
+    "yq",
+    "systemctl",
+    "service",
+    "touch",
+    "mkdir",
+    "cd",
+    "cp",
+    "mv",
+    "ln",
+    "stat",
+    "file",
+    "wc",
+    "tee",
+    "tar",
+    "zip",
+    "unzip",
+    "say",
+    "logger",
+    "notify-send",
+    "figlet",
+    "cowsay",
+    "npm",
+    "pnpm",
+    "yarn",
+    "read",
+    "expr",
+    "seq",
+    "basename",
+    "dirname",
+    "fzf",
 ];
 
 /// Programs whose name alone says that their arguments are destroyed.
@@ -32,7 +117,9 @@ pub(crate) fn follow(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, stdin:
         return output;
     }
     match name {
-        "sh" | "bash" | "dash" | "zsh" | "ksh" | "ash" | "fish" | "rbash" | "mksh" | "su" | "runuser" => shell(walker, name, argv, stdin, open),
+        "sh" | "bash" | "dash" | "zsh" | "ksh" | "ash" | "fish" | "rbash" | "mksh" | "su" | "runuser" => {
+            shell(walker, name, argv, stdin, open)
+        }
         "eval" => {
             let text = argv[1..].iter().map(|arg| arg.text.as_str()).collect::<Vec<_>>().join(" ");
             if argv[1..].iter().all(|arg| arg.known) {
@@ -84,7 +171,10 @@ pub(crate) fn follow(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, stdin:
         "alias" => {
             for arg in &argv[1..] {
                 if let Some((alias, text)) = arg.text.split_once('=') {
-                    walker.aliases.insert(alias.to_owned(), text.to_owned());
+                    // It may be used in a later line of a live shell, so it counts where it is made.
+                    let (alias, text) = (alias.to_owned(), text.to_owned());
+                    walker.nested(&text, "alias");
+                    walker.aliases.insert(alias, text);
                 }
             }
             walker.plain(name, argv, stdin, open)
@@ -188,12 +278,14 @@ fn embedded(script: &str) -> Option<String> {
 }
 
 fn xargs(walker: &mut Walker<'_>, argv: Vec<Arg>, stdin: Stdin) -> Option<String> {
-    const VALUED: &[&str] = &["-n", "-P", "-I", "-i", "-L", "-l", "-d", "-a", "-s", "-E", "-e", "-R", "-S", "-J"];
+    const VALUED: &[&str] = &["-n", "-P", "-I", "-L", "-d", "-a", "-s", "-E", "-R", "-S", "-J"];
     let mut at = 1;
     let mut replace = None;
     while let Some(arg) = argv.get(at) {
         let text = arg.text.as_str();
-        if text == "-I" || text == "-J" {
+        if matches!(text, "-i" | "--replace" | "--replace=") {
+            replace = Some("{}".to_owned());
+        } else if text == "-I" || text == "-J" {
             replace = argv.get(at + 1).map(|arg| arg.text.clone());
         } else if let Some(mark) = text.strip_prefix("-I").or_else(|| text.strip_prefix("--replace=")) {
             replace = Some(mark.to_owned());
@@ -228,13 +320,18 @@ fn xargs(walker: &mut Walker<'_>, argv: Vec<Arg>, stdin: Stdin) -> Option<String
         (None, None) => {}
     }
     let shell = matches!(inner.first().map(|arg| base_name(&arg.text)), Some("sh" | "bash" | "zsh" | "dash"));
-    let output = if shell && inner.len() == 1 { unseen(walker, "xargs sh", "a pipe") } else { walker.execute(inner, Stdin::Inherited, open) };
+    let output = if shell && inner.len() == 1 {
+        unseen(walker, "xargs sh", "a pipe")
+    } else {
+        walker.execute(inner, Stdin::Inherited, open)
+    };
     walker.via.pop();
     output
 }
 
 fn parallel(walker: &mut Walker<'_>, argv: Vec<Arg>, stdin: Stdin) -> Option<String> {
-    let own = argv[1..].iter().take_while(|arg| arg.text.starts_with('-') || arg.text.bytes().all(|b| b.is_ascii_digit())).count();
+    let own =
+        argv[1..].iter().take_while(|arg| arg.text.starts_with('-') || arg.text.bytes().all(|b| b.is_ascii_digit())).count();
     let rest = &argv[1 + own..];
     let end = rest.iter().position(|arg| arg.text.starts_with(":::")).unwrap_or(rest.len());
     let (command, values) = rest.split_at(end);
@@ -264,7 +361,11 @@ fn find(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>) -> Option<String> {
             let rest = &argv[at + 1..];
             let end = rest.iter().position(|arg| arg.text == ";" || arg.text == "+").unwrap_or(rest.len());
             let place = argv.get(1).map_or(".", |arg| arg.text.as_str());
-            let mark = |arg: &Arg| Arg { text: arg.text.replace("{}", place), known: arg.known && !arg.text.contains("{}"), glob: false };
+            let mark = |arg: &Arg| Arg {
+                text: arg.text.replace("{}", place),
+                known: arg.known && !arg.text.contains("{}"),
+                glob: false,
+            };
             let inner: Vec<Arg> = rest[..end].iter().map(mark).collect();
             walker.via.push(format!("{name} -exec"));
             walker.execute(inner, Stdin::Inherited, Open::Yes);
@@ -279,7 +380,8 @@ fn find(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>) -> Option<String> {
 
 fn remote(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, stdin: Stdin) -> Option<String> {
     const VALUED: &[&str] = &[
-        "-p", "-l", "-i", "-o", "-F", "-J", "-L", "-R", "-D", "-b", "-c", "-e", "-E", "-I", "-m", "-O", "-Q", "-S", "-W", "-w", "-B", "-M",
+        "-p", "-l", "-i", "-o", "-F", "-J", "-L", "-R", "-D", "-b", "-c", "-e", "-E", "-I", "-m", "-O", "-Q", "-S", "-W", "-w",
+        "-B", "-M",
     ];
     let mut at = 1;
     while let Some(arg) = argv.get(at) {
@@ -303,7 +405,12 @@ fn remote(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, stdin: Stdin) -> 
 }
 
 fn words_as_text(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>) -> Option<String> {
-    let valued = |text: &str| matches!(text, "-n" | "--interval" | "-w" | "-r" | "-m" | "--warmup" | "--runs" | "--export-json" | "-x" | "-e" | "--exec");
+    let valued = |text: &str| {
+        matches!(
+            text,
+            "-n" | "--interval" | "-w" | "-r" | "-m" | "--warmup" | "--runs" | "--export-json" | "-x" | "-e" | "--exec"
+        )
+    };
     let mut at = 1;
     while let Some(arg) = argv.get(at) {
         if matches!(arg.text.as_str(), "-x" | "--exec") || !arg.text.starts_with('-') {
@@ -318,7 +425,12 @@ fn words_as_text(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>) -> Option<
         }
         return None;
     }
-    let text = rest.iter().filter(|arg| !matches!(arg.text.as_str(), "-x" | "--exec")).map(|arg| arg.text.as_str()).collect::<Vec<_>>().join(" ");
+    let text = rest
+        .iter()
+        .filter(|arg| !matches!(arg.text.as_str(), "-x" | "--exec"))
+        .map(|arg| arg.text.as_str())
+        .collect::<Vec<_>>()
+        .join(" ");
     if text.is_empty() { None } else { walker.nested(&text, name) }
 }
 
@@ -333,7 +445,8 @@ fn read(walker: &mut Walker<'_>, argv: &[Arg], stdin: &Stdin) {
         (names, Some(line)) => {
             let mut rest = line.as_str();
             for (index, name) in names.iter().enumerate() {
-                let (value, after) = if index + 1 == names.len() { (rest, "") } else { rest.split_once(' ').unwrap_or((rest, "")) };
+                let (value, after) =
+                    if index + 1 == names.len() { (rest, "") } else { rest.split_once(' ').unwrap_or((rest, "")) };
                 walker.set(name, Some(vec![value.to_owned()]));
                 rest = after;
             }
@@ -353,11 +466,10 @@ fn container(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, stdin: Stdin, 
     }
     let has = |word: &str| argv.iter().skip(1).any(|arg| arg.text == word);
     let runs = match name {
-        "docker" | "podman" | "nerdctl" | "docker-compose" | "kubectl" | "oc" | "k3s" | "lxc" | "incus" | "crictl" | "distrobox" => {
-            has("exec") || has("run") || has("rsh") || has("enter") || has("debug")
-        }
-        "heroku" | "fly" | "flyctl" | "vagrant" | "gcloud" | "az" | "multipass" | "toolbox" | "nix-shell" | "nix" | "flatpak-spawn"
-        | "tmux" | "screen" | "script" | "at" | "batch" | "adb" | "machinectl" | "wsl" | "scl" | "aws" => true,
+        "docker" | "podman" | "nerdctl" | "docker-compose" | "kubectl" | "oc" | "k3s" | "lxc" | "incus" | "crictl"
+        | "distrobox" => has("exec") || has("run") || has("rsh") || has("enter") || has("debug"),
+        "heroku" | "fly" | "flyctl" | "vagrant" | "gcloud" | "az" | "multipass" | "toolbox" | "nix-shell" | "nix"
+        | "flatpak-spawn" | "tmux" | "screen" | "script" | "at" | "batch" | "adb" | "machinectl" | "wsl" | "scl" | "aws" => true,
         _ => false,
     };
     if runs {
@@ -414,7 +526,28 @@ fn payload_words(walker: &mut Walker<'_>, name: &str, argv: &[Arg]) {
         let known = |arg: &Arg| {
             let program = base_name(&arg.text);
             DESTROYERS.contains(&program)
-                || matches!(program, "sh" | "bash" | "ash" | "dash" | "zsh" | "env" | "sudo" | "find" | "psql" | "mysql" | "mysqladmin" | "redis-cli" | "mongosh" | "mongo" | "git" | "python" | "python3" | "xargs" | "nohup" | "timeout")
+                || matches!(
+                    program,
+                    "sh" | "bash"
+                        | "ash"
+                        | "dash"
+                        | "zsh"
+                        | "env"
+                        | "sudo"
+                        | "find"
+                        | "psql"
+                        | "mysql"
+                        | "mysqladmin"
+                        | "redis-cli"
+                        | "mongosh"
+                        | "mongo"
+                        | "git"
+                        | "python"
+                        | "python3"
+                        | "xargs"
+                        | "nohup"
+                        | "timeout"
+                )
         };
         // Without a separator: the first word after the verb that is a program to follow.
         let guess = argv.iter().enumerate().skip(3).find(|(_, arg)| known(arg)).map(|(at, _)| at);

@@ -473,7 +473,8 @@ impl<'a> Walker<'a> {
         let words = match &assignment.value {
             AssignmentValue::Scalar(value) => {
                 // The value of an assignment is one word, whatever blanks its expansions hold.
-                let quoted = if value.value.contains(['"', '\'', '\\']) { value.value.clone() } else { format!("\"{}\"", value.value) };
+                let quoted =
+                    if value.value.contains(['"', '\'', '\\']) { value.value.clone() } else { format!("\"{}\"", value.value) };
                 vec![join(word::expand(&quoted, self))]
             }
             AssignmentValue::Array(items) => items.iter().flat_map(|(_, item)| word::expand(&item.value, self)).collect(),
@@ -565,7 +566,7 @@ impl<'a> Walker<'a> {
     /// Runs an argument vector that is a command by itself or the argument of another.
     pub(super) fn execute(&mut self, argv: Vec<Arg>, stdin: Stdin, open: Open) -> Option<String> {
         let Some(program) = argv.first() else { return None };
-        if !program.known || program.glob {
+        if !program.known || program.glob && program.text != "[" {
             if program.text.starts_with("<(…)") {
                 return None;
             }
@@ -573,7 +574,18 @@ impl<'a> Walker<'a> {
             self.leaf(argv, Vec::new(), stdin, open);
             return None;
         }
-        let name = base_name(&program.text).to_owned();
+        let mut name = base_name(&program.text).to_owned();
+        // Some file systems do not tell `FIND` from `find`.
+        if name.len() > 1
+            && name.bytes().all(|b| b.is_ascii_uppercase())
+            && matches!(name.as_str(), "RM" | "FIND" | "GIT" | "DD" | "SH" | "BASH" | "SUDO" | "DEL")
+        {
+            name.make_ascii_lowercase();
+        }
+        let mut argv = argv;
+        if base_name(&argv[0].text) != name {
+            argv[0].text.clone_from(&name);
+        }
         self.depth += 1;
         let output = if self.depth > MAX_DEPTH {
             self.gap(GapKind::TooDeep, &name);

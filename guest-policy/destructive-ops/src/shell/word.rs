@@ -335,7 +335,9 @@ pub(crate) fn ansi_c(text: &str) -> String {
             Some('x') => push_code(&mut out, &mut chars, 16, 2, 0),
             Some('u') => push_code(&mut out, &mut chars, 16, 4, 0),
             Some('U') => push_code(&mut out, &mut chars, 16, 8, 0),
-            Some(digit @ '0'..='7') => push_code(&mut out, &mut chars, 8, if digit == '0' { 3 } else { 2 }, digit as u32 - '0' as u32),
+            Some(digit @ '0'..='7') => {
+                push_code(&mut out, &mut chars, 8, if digit == '0' { 3 } else { 2 }, digit as u32 - '0' as u32)
+            }
             Some(other) => out.push(other),
         }
     }

@@ -54,16 +54,21 @@ fn find(name: &str, argv: &[Arg]) -> Option<(Wrapper, usize)> {
     }
     let simple = match name {
         "sudo" => wrapper(
-            &["-u", "-g", "-h", "-p", "-C", "-r", "-t", "-T", "-U", "-D", "-R", "--user", "--group", "--host", "--prompt", "--chdir"],
+            &[
+                "-u", "-g", "-h", "-p", "-C", "-r", "-t", "-T", "-U", "-D", "-R", "--user", "--group", "--host", "--prompt",
+                "--chdir",
+            ],
             0,
         ),
         "doas" => wrapper(&["-u", "-C", "-a"], 0),
         "pkexec" => wrapper(&["--user"], 0),
         "env" => wrapper(&["-u", "-C", "--unset", "--chdir"], 0),
+        "time" | "gtime" => wrapper(&["-o", "-f", "--format", "--output"], 0),
+        "caffeinate" | "proxychains" | "proxychains4" => wrapper(&["-t", "-w", "-f"], 0),
         "nohup" | "setsid" | "builtin" | "unbuffer" | "fakeroot" | "torsocks" | "tsocks" | "xvfb-run" | "dbus-run-session"
-        | "catchsegv" | "rlwrap" | "noglob" | "nocorrect" | "time" | "gtime" | "command" | "caffeinate" | "proxychains"
-        | "proxychains4" | "valgrind" | "busybox" | "toybox" | "linux32" | "linux64" | "ccache" | "eatmydata" | "coproc"
-        | "winpty" | "sshpass" | "firejail" => wrapper(&["-o", "-f", "-t", "-w", "-p", "--format", "--output"], 0),
+        | "catchsegv" | "rlwrap" | "noglob" | "nocorrect" | "command" | "valgrind" | "busybox" | "toybox" | "linux32"
+        | "linux64" | "ccache" | "eatmydata" | "coproc" | "winpty" | "firejail" => wrapper(&[], 0),
+        "sshpass" => wrapper(&["-p", "-f", "-d"], 0),
         "exec" => wrapper(&["-a"], 0),
         "nice" => wrapper(&["-n", "--adjustment"], 0),
         "ionice" => wrapper(&["-c", "-n", "-p", "-P", "-u", "--class", "--classdata"], 0),
@@ -71,21 +76,34 @@ fn find(name: &str, argv: &[Arg]) -> Option<(Wrapper, usize)> {
         "stdbuf" => wrapper(&["-i", "-o", "-e", "--input", "--output", "--error"], 0),
         "strace" | "ltrace" => wrapper(&["-e", "-o", "-p", "-s", "-u", "-a", "-O", "-S", "-P"], 0),
         "chroot" => wrapper(&["--userspec", "--groups"], 1),
-        "unshare" | "systemd-run" | "bwrap" => wrapper(&["-p", "--property", "--unit", "-u", "--uid", "--gid", "-E", "--setenv"], 0),
+        "unshare" | "systemd-run" | "bwrap" => {
+            wrapper(&["-p", "--property", "--unit", "-u", "--uid", "--gid", "-E", "--setenv"], 0)
+        }
         "nsenter" => wrapper(&["-t", "--target", "-S", "-G", "-r", "-w"], 0),
         "flock" => wrapper(&["-w", "-E", "--wait", "--timeout", "--conflict-exit-code"], 1),
         "taskset" | "chrt" => wrapper(&["-p"], 1),
         "numactl" | "setarch" | "prlimit" | "cgexec" => wrapper(&["-g", "-m", "-N", "-C"], 0),
-        "runuser" | "setpriv" | "gosu" | "su-exec" => wrapper(&["-u", "-g", "-G"], usize::from(matches!(name, "gosu" | "su-exec"))),
-        "npx" | "bunx" | "pnpx" | "uvx" | "pipx" | "direnv" => wrapper(&["-p", "--package", "--from", "--with"], usize::from(name == "direnv") * 2),
+        "runuser" | "setpriv" | "gosu" | "su-exec" => {
+            wrapper(&["-u", "-g", "-G"], usize::from(matches!(name, "gosu" | "su-exec")))
+        }
+        "npx" | "bunx" | "pnpx" | "uvx" | "pipx" | "direnv" => {
+            wrapper(&["-p", "--package", "--from", "--with"], usize::from(name == "direnv") * 2)
+        }
         _ => {
             let second = argv.get(1).map_or("", |arg| arg.text.as_str());
             let pair = match (name, second) {
-                ("uv" | "poetry" | "pipenv" | "hatch" | "pdm" | "rye" | "conda" | "mamba" | "doppler" | "op" | "infisical" | "mise", "run")
-                | ("bundle" | "pnpm" | "yarn" | "npm" | "mise" | "rtx" | "perf", "exec" | "dlx" | "record" | "stat") => {
-                    wrapper(&["-n", "-p", "--name", "--prefix", "--project", "--with", "--env-file", "-c", "--config", "-e", "-o"], 0)
+                (
+                    "uv" | "poetry" | "pipenv" | "hatch" | "pdm" | "rye" | "conda" | "mamba" | "doppler" | "op" | "infisical"
+                    | "mise",
+                    "run",
+                )
+                | ("bundle" | "pnpm" | "yarn" | "npm" | "mise" | "rtx" | "perf", "exec" | "dlx" | "record" | "stat") => wrapper(
+                    &["-n", "-p", "--name", "--prefix", "--project", "--with", "--env-file", "-c", "--config", "-e", "-o"],
+                    0,
+                ),
+                ("aws-vault" | "chamber" | "granted" | "saml2aws" | "teller", "exec" | "run") => {
+                    wrapper(&["-d", "--duration"], 1)
                 }
-                ("aws-vault" | "chamber" | "granted" | "saml2aws" | "teller", "exec" | "run") => wrapper(&["-d", "--duration"], 1),
                 _ => return None,
             };
             return Some((pair, 2));
