@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::identity::ClientInfo;
 use crate::mcp::{self, Later, Shaped, Shaper};
 use crate::policy::Policies;
 use crate::service::{Service, ServiceError};
-use crate::web::api::{self, Params};
+use crate::web::api::{self, Body, Params};
 use crate::web::error::ApiError;
 use crate::web::identify::Who;
 
@@ -41,7 +41,7 @@ pub(super) fn router(config: &Config, service: &Service, policies: &Policies, au
     let agents = service.agents();
     let tools =
         mcp::router(service.clone(), Arc::new(ByPolicy(policies.clone())), &settings::mcp(config, agents)).context("[mcp]")?;
-    Ok(tools.merge(audit_routes(audit.clone())))
+    Ok(tools.merge(audit_routes(audit.clone())).merge(policy_routes(policies.clone())))
 }
 
 fn audit_routes(audit: Audit) -> Router {
@@ -66,6 +66,28 @@ fn audit_routes(audit: Audit) -> Router {
             }),
         )
         .with_state(audit)
+}
+
+fn policy_routes(policies: Policies) -> Router {
+    type Set = State<Policies>;
+    Router::new()
+        .route("/v1/policies", get(async |Who(who): Who, State(set): Set| answered(api::policies::status(&who, &set).await)))
+        .route("/v1/policies/load", post(async |Who(who): Who, State(set): Set| answered(api::policies::load(&who, &set).await)))
+        .route(
+            "/v1/policies/promote",
+            post(async |Who(who): Who, State(set): Set| answered(api::policies::promote(&who, &set).await)),
+        )
+        .route(
+            "/v1/policies/unpin",
+            post(async |Who(who): Who, State(set): Set| answered(api::policies::unpin(&who, &set).await)),
+        )
+        .route(
+            "/v1/policies/rollback",
+            post(async |Who(who): Who, State(set): Set, Body(body): Body<api::policies::RollbackBody>| {
+                answered(api::policies::rollback(&who, &set, body).await)
+            }),
+        )
+        .with_state(policies)
 }
 
 fn answered(answer: Result<Value, ServiceError>) -> Response {

@@ -3,6 +3,7 @@
 
 mod approvals;
 pub mod audit;
+pub mod policies;
 mod session;
 mod tasks;
 mod tokens;
