@@ -95,10 +95,6 @@ impl Stage {
         self.home().join("tasks").join(self.task.as_str())
     }
 
-    pub(super) fn io(&self) -> PathBuf {
-        self.task_dir().join("io")
-    }
-
     pub(in crate::executor) fn launch(&self) -> Launch {
         Launch {
             task: self.task.clone(),
