@@ -2,9 +2,10 @@
 
 mod confined;
 mod endings;
-mod harness;
+pub(super) mod harness;
 mod runbooks;
 mod terminals;
+mod throughput;
 
 use std::ffi::OsString;
 

@@ -34,21 +34,21 @@ pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     .await;
 }
 
-pub(super) struct Stage {
+pub(in crate::executor) struct Stage {
     pub(super) dir: tempfile::TempDir,
     pub(super) settings: Settings,
     pub(super) secrets: Vec<String>,
     pub(super) timeout_s: u64,
     pub(super) attempt: u32,
     pub(super) task: TaskId,
-    pub(super) prompt: String,
+    pub(in crate::executor) prompt: String,
     pub(super) agent: String,
     pub(super) gateway_url: String,
 }
 
 impl Stage {
     /// An agent that is this bash script.
-    pub(super) fn with(script: &str) -> Self {
+    pub(in crate::executor) fn with(script: &str) -> Self {
         Self::below(&std::env::temp_dir(), script)
     }
 
@@ -95,11 +95,7 @@ impl Stage {
         self.home().join("tasks").join(self.task.as_str())
     }
 
-    pub(super) fn io(&self) -> PathBuf {
-        self.task_dir().join("io")
-    }
-
-    pub(super) fn launch(&self) -> Launch {
+    pub(in crate::executor) fn launch(&self) -> Launch {
         Launch {
             task: self.task.clone(),
             attempt: self.attempt,
