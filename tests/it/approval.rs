@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::person::{Person, proxy_config};
+use crate::person::{Person, behind_a_proxy};
 use crate::server::{Server, field};
 
 const ROLES: &str = r#"
@@ -20,31 +20,16 @@ name = "operator"
 principals = ["olga@example.com"]
 "#;
 
-fn server() -> Server {
-    let mut server = Server::with_config(&proxy_config());
-    server.kill();
-    std::fs::write(server.path("roles.toml"), ROLES).expect("roles.toml");
-    server.run();
-    server
-}
-
-fn canary(server: &Server) -> std::path::PathBuf {
-    let canary = server.home.path().with_extension("canary");
-    std::fs::write(&canary, "alive\n").expect("a canary");
-    canary
-}
-
 #[test]
 fn whoever_asks_does_not_decide_and_strangers_see_nothing() {
-    let server = server();
-    let canary = canary(&server);
+    let server = behind_a_proxy(ROLES);
     let (sue, ann, pat) = (
         Person::new(&server, "sue@example.com"),
         Person::new(&server, "ann@example.com"),
         Person::new(&server, "pat@example.com"),
     );
     let (status, task) =
-        sue.post("/v1/tasks", &json!({ "prompt": format!("```sh\nrm -rf {}\n```", canary.display()), "agent": "runbook" }));
+        sue.post("/v1/tasks", &json!({ "prompt": "```sh\necho alive > canary\nrm -rf canary\n```", "agent": "runbook" }));
     assert_eq!(status, 200, "{task:#}");
     let id = field(&task, "task_id");
     let waiting = sue.wait_for(&id, &["needs_approval"]);
@@ -58,7 +43,7 @@ fn whoever_asks_does_not_decide_and_strangers_see_nothing() {
     assert_eq!(pat.get(&format!("/v1/tasks/{id}")).0, 404);
     assert_eq!(ann.post(&decision, &approve).0, 200);
     assert_eq!(field(&sue.wait_for(&id, &["completed", "failed", "denied"]), "status"), "completed");
-    assert!(!canary.exists());
+    assert!(!server.in_workspace(&task, "canary").exists());
     // Used once.
     assert_eq!(ann.post(&decision, &approve).0, 409);
 }
@@ -66,13 +51,11 @@ fn whoever_asks_does_not_decide_and_strangers_see_nothing() {
 #[test]
 fn held_tasks_do_not_stop_another() {
     let server = Server::start();
-    let canary = canary(&server);
     let mut held = Vec::new();
     for n in 0..5 {
-        held.push(server.runbook(&format!("echo {n}\nrm -rf {}", canary.display())));
+        held.push(server.runbook(&format!("echo {n}\nrm -rf something")));
     }
     assert!(held.iter().all(|t| field(t, "status") == "needs_approval"), "{held:#?}");
     let sixth = server.runbook("echo sixth");
     assert_eq!(field(&sixth, "status"), "completed", "{sixth:#}");
-    std::fs::remove_file(canary).expect("the canary is alive");
 }

@@ -2,15 +2,13 @@
 
 use serde_json::json;
 
-use crate::person::{Person, proxy_config};
+use crate::person::{Person, behind_a_proxy};
 use crate::server::{Server, field};
 
 #[test]
 fn an_agent_cannot_approve_with_anything_it_can_reach() {
     let server = Server::start();
-    let canary = server.home.path().with_extension("canary");
-    std::fs::write(&canary, "alive\n").expect("a canary");
-    let held = server.runbook(&format!("rm -rf {}", canary.display()));
+    let held = server.runbook("echo alive > canary\nrm -rf canary");
     let approval = field(&held["approval"], "approval_id");
     let coda = env!("CARGO_BIN_EXE_coda");
     let home = server.home.path().display();
@@ -34,15 +32,14 @@ fn an_agent_cannot_approve_with_anything_it_can_reach() {
     // A policy may have stopped a step; what may not happen is that one worked.
     let result = server.json(&["result", &field(&task, "task_id")]).to_string();
     assert!(!result.contains("BROKEN-"), "{result}");
-    assert!(canary.exists());
+    assert!(server.in_workspace(&held, "canary").exists());
     let now = server.json(&["approval", "show", &approval]);
     assert_eq!(field(&now, "status"), "open");
-    std::fs::remove_file(canary).expect("the canary");
 }
 
 #[test]
 fn identity_headers_count_only_with_the_proxys_secret() {
-    let server = Server::with_config(&proxy_config());
+    let server = behind_a_proxy("[[role]]\nname = \"viewer\"\nprincipals = [\"ann@example.com\"]\n");
     let client = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
     let forged =
         client.get(format!("{}/v1/whoami", server.url)).header("x-forwarded-email", "ann@example.com").send().expect("an answer");
@@ -56,11 +53,9 @@ fn identity_headers_count_only_with_the_proxys_secret() {
 fn a_token_submits_and_never_decides() {
     let server = Server::start();
     let created = server.json(&["token", "create", "--role", "submitter", "--role", "approver", "--expires", "1h"]);
-    let secret = field(&created, "token");
-    let canary = server.home.path().with_extension("canary");
-    std::fs::write(&canary, "alive\n").expect("a canary");
+    let secret = field(&created, "secret");
     let client = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
-    let body = json!({ "prompt": format!("```sh\nrm -rf {}\n```", canary.display()), "agent": "runbook" });
+    let body = json!({ "prompt": "```sh\nrm -rf something\n```", "agent": "runbook" });
     let answer = client.post(format!("{}/v1/tasks", server.url)).bearer_auth(&secret).json(&body).send().expect("an answer");
     assert_eq!(answer.status().as_u16(), 200);
     let task: serde_json::Value = answer.json().expect("json");
@@ -74,5 +69,4 @@ fn a_token_submits_and_never_decides() {
     assert!(server.coda(&["token", "revoke", &field(&created, "token_id")]).status.success());
     let after = client.get(format!("{}/v1/whoami", server.url)).bearer_auth(&secret).send().expect("an answer");
     assert_eq!(after.status().as_u16(), 401);
-    std::fs::remove_file(canary).expect("the canary");
 }

@@ -18,12 +18,9 @@ fn a_harmless_runbook_runs_to_its_end() {
 #[test]
 fn a_destructive_step_never_runs_unless_people_approve_it_and_then_once() {
     let server = Server::start();
-    let canary = server.home.path().with_extension("canary");
-    std::fs::write(&canary, "alive\n").expect("a canary");
-    let command = format!("echo before\nrm -rf {}\necho after", canary.display());
-    let task = server.runbook(&command);
+    let task = server.runbook("echo alive > canary\nrm -rf canary\necho gone >> after");
     assert_eq!(field(&task, "status"), "needs_approval", "{task:#}");
-    assert!(canary.exists(), "the step ran before anybody decided");
+    assert!(server.in_workspace(&task, "canary").exists(), "the step ran before anybody decided");
     let approval = field(&task["approval"], "approval_id");
     let shown = server.json(&["approval", "show", &approval]);
     assert!(shown["items"].to_string().contains("rm -rf"), "{shown:#}");
@@ -31,25 +28,24 @@ fn a_destructive_step_never_runs_unless_people_approve_it_and_then_once() {
     assert!(approved.status.success(), "{}", text(&approved));
     let ended = server.watch(&field(&task, "task_id"));
     assert_eq!(field(&ended, "status"), "completed", "{ended:#}");
-    assert!(!canary.exists(), "the approved step did not run");
+    assert!(!server.in_workspace(&task, "canary").exists(), "the approved step did not run");
+    let after = std::fs::read_to_string(server.in_workspace(&task, "after")).expect("the step after it ran");
+    assert_eq!(after.lines().count(), 1, "it ran more than once");
 }
 
 #[test]
 fn a_refused_step_is_told_to_the_agent_and_ends_the_runbook_with_that_said() {
     let server = Server::start();
-    let canary = server.home.path().with_extension("canary");
-    std::fs::write(&canary, "alive\n").expect("a canary");
-    let task = server.runbook(&format!("echo before\nrm -rf {}\necho after", canary.display()));
+    let task = server.runbook("echo alive > canary\nrm -rf canary\necho gone >> after");
     let approval = field(&task["approval"], "approval_id");
     let refused = server.coda(&["approval", "deny", &approval, "--reason", "keep that file"]);
     assert!(refused.status.success(), "{}", text(&refused));
     let ended = server.watch(&field(&task, "task_id"));
     assert_eq!(field(&ended, "status"), "failed", "{ended:#}");
-    assert!(canary.exists());
+    assert!(server.in_workspace(&task, "canary").exists());
+    assert!(!server.in_workspace(&task, "after").exists());
     let result = server.json(&["result", &field(&task, "task_id")]);
     assert!(result.to_string().contains("keep that file"), "{result:#}");
-    assert!(!result.to_string().contains("after\\n"), "{result:#}");
-    std::fs::remove_file(canary).expect("the canary");
 }
 
 #[test]
@@ -76,19 +72,15 @@ fn a_secret_in_a_tool_result_is_masked_in_result_log_and_transcript() {
 #[test]
 fn a_declared_plan_is_approved_before_its_first_command() {
     let server = Server::start();
-    let canary = server.home.path().with_extension("canary");
-    std::fs::write(&canary, "alive\n").expect("a canary");
-    let first = server.home.path().with_extension("first");
-    let prompt = format!("Clean up:\n\n```sh plan\ntouch {}\nrm -rf {}\n```\n", first.display(), canary.display());
-    let task = server.json(&["run", "--agent", "runbook", "--watch", &prompt]);
+    let prompt = "Clean up:\n\n```sh plan\ntouch first\nrm -rf first\n```\n";
+    let task = server.json(&["run", "--agent", "runbook", "--watch", prompt]);
     assert_eq!(field(&task, "status"), "needs_approval", "{task:#}");
-    assert!(!first.exists(), "the first command ran before the plan was approved");
+    assert!(!server.in_workspace(&task, "first").exists(), "the first command ran before the plan was approved");
     let approval = field(&task["approval"], "approval_id");
     assert!(server.coda(&["approval", "approve", &approval]).status.success());
     let ended = server.watch(&field(&task, "task_id"));
     assert_eq!(field(&ended, "status"), "completed", "{ended:#}");
-    assert!(first.exists() && !canary.exists());
-    std::fs::remove_file(first).expect("the file");
+    assert!(!server.in_workspace(&task, "first").exists());
 }
 
 #[test]

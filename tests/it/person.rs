@@ -8,11 +8,15 @@ use crate::server::Server;
 
 pub const SECRET: &str = "the-proxy-and-coda-know-this";
 
-/// coda.toml for a server behind a proxy on this machine.
-pub fn proxy_config() -> String {
-    format!(
-        "[identity]\nmode = \"proxy\"\ntrusted_peers = [\"127.0.0.1/32\"]\nsecret_header = \"x-proxy-secret\"\nsecret = \"{SECRET}\"\nuser_headers = [\"x-forwarded-email\"]\n"
-    )
+/// A server behind an identity-aware proxy on this machine, with these roles.
+pub fn behind_a_proxy(roles: &str) -> Server {
+    let mut server = Server::with_config(
+        "[identity]\nmode = \"proxy\"\ntrusted_peers = [\"127.0.0.1/32\"]\nsecret_header = \"x-proxy-secret\"\nsecret_file = \"keys/proxy.secret\"\nheaders = [\"x-forwarded-email\"]\n",
+    );
+    std::fs::write(server.path("keys/proxy.secret"), SECRET).expect("the secret");
+    std::fs::write(server.path("roles.toml"), roles).expect("roles.toml");
+    server.run();
+    server
 }
 
 pub struct Person<'a> {

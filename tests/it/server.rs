@@ -22,18 +22,18 @@ pub struct Server {
 impl Server {
     /// A server on the embedded defaults.
     pub fn start() -> Self {
-        Self::with_config("")
+        let mut server = Self::with_config("");
+        server.run();
+        server
     }
 
-    /// A server whose coda.toml is what `coda init` writes and `config` after it.
+    /// A CODA_HOME with this coda.toml; its server is not started yet.
     pub fn with_config(config: &str) -> Self {
         let home = tempfile::Builder::new().prefix("coda-it-").tempdir().expect("a temporary folder");
-        let mut server = Self { home, child: None, url: String::new(), extra: Vec::new() };
+        let server = Self { home, child: None, url: String::new(), extra: Vec::new() };
         let init = server.coda(&["init"]);
         assert!(init.status.success(), "{}", text(&init));
-        let file = server.home.path().join("coda.toml");
-        std::fs::write(&file, format!("[server]\nlisten = \"127.0.0.1:0\"\n{config}")).expect("coda.toml can be written");
-        server.run();
+        std::fs::write(server.path("coda.toml"), config).expect("coda.toml can be written");
         server
     }
 
@@ -129,6 +129,11 @@ impl Server {
         self.json(&["task", "watch", task])
     }
 
+    /// A file of a task's own workspace, for a task that continues no other.
+    pub fn in_workspace(&self, task: &Value, name: &str) -> PathBuf {
+        self.home.path().join("workspaces").join(field(task, "session_id")).join(name)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
@@ -172,12 +177,6 @@ fn end_agents(home: &Path) {
 
 fn rustix_pid(child: &Child) -> String {
     child.id().to_string()
-}
-
-/// Scheme, host and port of an address.
-fn origin(address: &str) -> String {
-    let rest = address.trim_start_matches("http://");
-    format!("http://{}", rest.split('/').next().unwrap_or_default())
 }
 
 pub fn text(output: &Output) -> String {

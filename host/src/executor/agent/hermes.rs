@@ -1,8 +1,9 @@
 //! Hermes Agent 0.19 in its one-shot form: `hermes chat -q=TEXT`, with a home and a configuration of its own, and the
 //! gateway as its only model endpoint.
 //!
-//! Without `yolo` Hermes asks on its terminal before a command that it takes for dangerous. Nobody can answer there, so
-//! the question counts as refused after a few seconds instead of Hermes' own minute; the model is told.
+//! Hermes' own questions are off in either permission: nobody can answer them in the one-shot form, so a call that people
+//! approved at coda's gate would be refused by Hermes after its own minute. The gates decide, and only they.
+//! Tools whose calls do not pass the model are off: `execute_code` runs a program that calls tools by itself.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,8 +13,8 @@ use serde_json::json;
 use super::{ARGUMENT_BYTES, NeededFile, Profile};
 use crate::executor::Launch;
 
-/// How long Hermes waits for an answer that nobody gives.
-const UNANSWERED_S: u64 = 3;
+/// Tool sets whose every call passes the model, and so the gateway.
+const TOOLS: &str = "terminal,file,todo,memory";
 
 /// One argument item `-q=…`: an envelope that begins with dashes can't be read as a flag.
 pub(super) fn arguments(launch: &Launch) -> Vec<OsString> {
@@ -24,7 +25,7 @@ pub(super) fn arguments(launch: &Launch) -> Vec<OsString> {
         let file = launch.task_dir.join("io/prompt.txt");
         format!("Read the file {} completely. It is your task: do exactly what it says.", file.display())
     };
-    let mut arguments = vec![OsString::from("chat")];
+    let mut arguments = vec![OsString::from("chat"), "-t".into(), TOOLS.into()];
     if launch.yolo {
         arguments.push("--yolo".into());
     }
@@ -48,7 +49,7 @@ pub(super) fn config(launch: &Launch, profile: &Profile) -> NeededFile {
             "api_key": launch.gateway_token,
         },
         "security": {"allow_lazy_installs": false},
-        "approvals": {"mode": "manual", "timeout": UNANSWERED_S, "cron_mode": "deny"},
+        "approvals": {"mode": "off", "cron_mode": "deny"},
     });
     NeededFile { place: "home", path: ".hermes/config.yaml", content: format!("{config:#}\n").into_bytes() }
 }
@@ -63,12 +64,12 @@ mod tests {
         let mut stage = Stage::with("");
         stage.prompt = "---CODA-TASK---\nTASK".into();
         let mut launch = stage.launch();
-        assert_eq!(arguments(&launch), ["chat", "-q=---CODA-TASK---\nTASK"]);
+        assert_eq!(arguments(&launch), ["chat", "-t", TOOLS, "-q=---CODA-TASK---\nTASK"]);
         launch.yolo = true;
-        assert_eq!(arguments(&launch)[1], "--yolo");
+        assert_eq!(arguments(&launch)[3], "--yolo");
         stage.prompt = "x".repeat(ARGUMENT_BYTES + 1);
         let long = arguments(&stage.launch());
-        assert!(long[1].len() < 1000 && long[1].to_string_lossy().contains("/io/prompt.txt"), "{long:?}");
+        assert!(long[3].len() < 1000 && long[3].to_string_lossy().contains("/io/prompt.txt"), "{long:?}");
         let config: serde_json::Value =
             serde_json::from_slice(&config(&stage.launch(), &Profile::default()).content).expect("JSON");
         assert_eq!(config["model"]["base_url"], "http://127.0.0.1:9/model/v1");
