@@ -1,7 +1,8 @@
 //! One viewer's WebSocket.
 //!
 //! Server to viewer: binary `1 cols:u16 rows:u16 seq:u64 bytes…` (snapshot), binary `2 seq:u64 bytes…` (output), numbers
-//! big-endian; text `{"type":"waiting"|"ended","status":"…"}`. Viewer to server: text, the number of payload bytes that it
+//! big-endian; text
+//! `{"type":"status"|"waiting"|"ended","status":"…"}`. Viewer to server: text, the number of payload bytes that it
 //! has drawn since it connected. INVARIANT: at most `WINDOW_BYTES` and one frame are under way to a viewer; the right to
 //! watch is asked again every `RECHECK`.
 
@@ -47,14 +48,17 @@ pub async fn run(
     may_watch: MayWatch,
     shutdown: CancellationToken,
 ) {
-    let mut viewer = Viewer { socket, sent: 0, drawn: 0, silent: 0, may_watch, shutdown };
+    let mut viewer = Viewer { socket, sent: 0, drawn: 0, silent: 0, told: None, may_watch, shutdown };
     let mut said = None;
     loop {
         let Some(status) = (viewer.may_watch)().await else { return };
         let over = match terminals.subscribe(&task) {
             Some(terminal) => {
                 said = None;
-                viewer.show(terminal).await
+                match viewer.tell(status).await {
+                    Ok(()) => viewer.show(terminal).await,
+                    Err(over) => over,
+                }
             }
             None if status.is_final() => {
                 viewer.say("ended", status).await;
@@ -79,6 +83,7 @@ struct Viewer {
     sent: u64,
     drawn: u64,
     silent: u32,
+    told: Option<Status>,
     may_watch: MayWatch,
     shutdown: CancellationToken,
 }
@@ -107,9 +112,8 @@ impl Viewer {
     }
 
     async fn recheck(&mut self) -> Result<(), Over> {
-        if (self.may_watch)().await.is_none() {
-            return Err(Over::Viewer);
-        }
+        let status = (self.may_watch)().await.ok_or(Over::Viewer)?;
+        self.tell(status).await?;
         self.silent += 1;
         if self.silent > MAX_SILENT {
             return Err(Over::Viewer);
@@ -145,6 +149,17 @@ impl Viewer {
                 Ok(())
             }
             Some(Ok(Message::Binary(_) | Message::Close(_)) | Err(_)) | None => Err(Over::Viewer),
+        }
+    }
+
+    /// Says where the task stands, once for each change.
+    async fn tell(&mut self, status: Status) -> Result<(), Over> {
+        if self.told.replace(status) == Some(status) {
+            return Ok(());
+        }
+        match self.say("status", status).await {
+            Over::Viewer => Err(Over::Viewer),
+            Over::Scene => Ok(()),
         }
     }
 

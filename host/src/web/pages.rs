@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::error::ApiError;
 use super::{WebState, watch};
-use crate::identity::Principal;
+use crate::identity::{Principal, Proof};
 
 pub(super) fn routes() -> Router<WebState> {
     Router::new()
@@ -68,6 +68,9 @@ fn page(title: &str, who: Option<&Principal>, head: Head, content: &Markup) -> M
                     @if let Some(who) = who {
                         nav { a href="/tasks" { "Tasks" } a href="/approvals" { "Approvals" } }
                         span.who title=(who.name) { (who.name) }
+                        @if let Proof::Login(_) = who.proof {
+                            form.logout method="post" action="/logout" { button type="submit" { "Log out" } }
+                        }
                     }
                 }
                 main { (content) }

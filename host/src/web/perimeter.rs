@@ -93,7 +93,7 @@ impl Perimeter {
             return Ok(host);
         }
         let message = "this Host name is not one of coda's: set public_url, or add it to allowed_hosts, in coda.toml";
-        Err(ApiError { status: StatusCode::MISDIRECTED_REQUEST, code: "forbidden", message: message.into() })
+        Err(ApiError::forbidden(message))
     }
 
     fn is_ours(&self, origin: &str, host: &str) -> bool {

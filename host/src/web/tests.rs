@@ -173,10 +173,10 @@ async fn foreign_hosts_and_origins_are_refused() {
         assert_eq!(ask(&bed, "GET /v1/who", ME, &[bearer, ("host", host)]).await.0, StatusCode::OK, "{host}");
     }
     for host in ["evil.example", "127.0.0.1.evil.example", "inner:8081", "localhost.evil.example:8484", "10.0.0.1"] {
-        assert_eq!(ask(&bed, "GET /v1/who", ME, &[bearer, ("host", host)]).await.0, StatusCode::MISDIRECTED_REQUEST, "{host}");
+        assert_eq!(ask(&bed, "GET /v1/who", ME, &[bearer, ("host", host)]).await.0, StatusCode::FORBIDDEN, "{host}");
     }
     let forwarded = [bearer, ("host", "evil.example"), ("x-forwarded-host", "localhost")];
-    assert_eq!(ask(&bed, "GET /v1/who", ME, &forwarded).await.0, StatusCode::MISDIRECTED_REQUEST, "no peer is trusted here");
+    assert_eq!(ask(&bed, "GET /v1/who", ME, &forwarded).await.0, StatusCode::FORBIDDEN, "no peer is trusted here");
     for (path, origin, expected) in [
         ("POST /mcp", "https://workspace.example.com", StatusCode::OK),
         ("POST /v1/who", "https://workspace.example.com", StatusCode::FORBIDDEN),

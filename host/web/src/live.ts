@@ -15,7 +15,8 @@ export class Live {
   constructor(
     private readonly screen: Screen,
     private readonly path: string,
-    private readonly whenEnded: () => void,
+    private readonly status: string,
+    private readonly whenOther: () => void,
   ) {}
 
   start(): void {
@@ -59,10 +60,11 @@ export class Live {
 
   private told(text: string): void {
     const { type, status } = JSON.parse(text) as { type: string; status: string };
-    if (type === "ended") {
+    if (type === "ended" || status !== this.status) {
+      // The page says where the task stands: it is opened again when that is no longer so.
       this.ended = true;
-      this.whenEnded();
-    } else {
+      this.whenOther();
+    } else if (type === "waiting") {
       this.screen.say(`waiting (${status.replace("_", " ")})`);
     }
   }

@@ -10,10 +10,10 @@ const place = document.getElementById("terminal");
 if (place) start(place);
 
 function start(place: HTMLElement): void {
-  const { stream, transcript, state } = place.dataset;
+  const { stream, transcript, state, status } = place.dataset;
   if (!stream || !transcript) return;
   const screen = new Screen(place);
   const replay = (): void => void new Replay(screen, transcript).start();
   if (state === "final") replay();
-  else new Live(screen, stream, () => location.reload()).start();
+  else new Live(screen, stream, status ?? "", () => location.reload()).start();
 }

@@ -104,6 +104,7 @@ pub(super) fn task_page(who: &Principal, task: &TaskView) -> Markup {
         h1.prompt { (visible(&task.prompt_summary)) }
         (waiting(task))
         div #terminal data-stream=(format!("{path}/stream")) data-transcript=(format!("{path}/transcript"))
+            data-status=(task.status)
             data-state=(if task.status.is_final() { "final" } else { "open" }) {
             noscript { p.notice { "The terminal needs JavaScript. " a href=(format!("{path}/transcript")) { "The transcript" } " does not." } }
         }
