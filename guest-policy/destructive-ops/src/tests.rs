@@ -132,6 +132,13 @@ fn what_can_not_be_judged_asks() {
             assert!(started.elapsed().as_secs() < 5, "{opener} {depth}");
         }
     }
+    for (open, close) in [("(", ")"), ("{ ", "; }"), ("$(", ")"), ("if ", "; then a; fi"), ("! (", ")")] {
+        for depth in [20, 40, 60] {
+            let started = std::time::Instant::now();
+            review("{}", &coda_policy::event::shell(&format!("{}ls{}", open.repeat(depth), close.repeat(depth))));
+            assert!(started.elapsed().as_secs() < 5, "{open} {depth}");
+        }
+    }
     let deep = "$(".repeat(300);
     check("needs-approval", "shell.too-deep", &format!("echo {deep}"));
     check("needs-approval", "shell.too-long", &"a ".repeat(60_000));

@@ -565,7 +565,7 @@ impl<'a> Walker<'a> {
 
     /// Runs an argument vector that is a command by itself or the argument of another.
     pub(super) fn execute(&mut self, argv: Vec<Arg>, stdin: Stdin, open: Open) -> Option<String> {
-        let Some(program) = argv.first() else { return None };
+        let program = argv.first()?;
         if !program.known || program.glob && program.text != "[" {
             if program.text.starts_with("<(…)") {
                 return None;
