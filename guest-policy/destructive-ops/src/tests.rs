@@ -62,6 +62,7 @@ fn files_that_would_go_ask() {
         cd /tmp && rm -r x
         if true; then rm x; fi
         (rm x)
+        ((rm -rf x))
         { rm x; }
         echo $(rm x)
         cat <(rm x)

@@ -333,6 +333,10 @@ impl<'a> Walker<'a> {
             }
             CompoundCommand::Arithmetic(command) => {
                 self.substitutions_of(&command.expr.value);
+                // `((rm -rf x))` is arithmetic to bash and two subshells to a plain sh.
+                if brush_parser::arithmetic::parse(&command.expr.value).is_err() {
+                    self.nested(&command.expr.value, "(( ))");
+                }
                 None
             }
             CompoundCommand::Coprocess(coprocess) => self.node(&coprocess.body, stdin),
