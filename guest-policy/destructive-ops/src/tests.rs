@@ -62,6 +62,7 @@ fn files_that_would_go_ask() {
         cd /tmp && rm -r x
         if true; then rm x; fi
         (rm x)
+        ((rm -rf x))
         { rm x; }
         echo $(rm x)
         cat <(rm x)
@@ -130,6 +131,13 @@ fn what_can_not_be_judged_asks() {
             let started = std::time::Instant::now();
             review("{}", &coda_policy::event::shell(&format!("echo {}", opener.repeat(depth))));
             assert!(started.elapsed().as_secs() < 5, "{opener} {depth}");
+        }
+    }
+    for (open, close) in [("(", ")"), ("{ ", "; }"), ("$(", ")"), ("if ", "; then a; fi"), ("! (", ")")] {
+        for depth in [20, 40, 60] {
+            let started = std::time::Instant::now();
+            review("{}", &coda_policy::event::shell(&format!("{}ls{}", open.repeat(depth), close.repeat(depth))));
+            assert!(started.elapsed().as_secs() < 5, "{open} {depth}");
         }
     }
     let deep = "$(".repeat(300);

@@ -744,7 +744,12 @@ fn special(command: &Command, program: &str, texts: &[&str], hits: &mut Vec<Hit>
         "gpg" | "gpg2" if argv.iter().any(|arg| arg.text.starts_with("--delete")) => {
             hit("shell.rm", "key", texts.last().copied().unwrap_or_default())
         }
-        "ssh-keygen" => has(argv, &["-R"]) && hit("shell.overwrite", "file", "known_hosts") || true,
+        "ssh-keygen" => {
+            if has(argv, &["-R"]) {
+                hit("shell.overwrite", "file", "known_hosts");
+            }
+            true
+        }
         "ssh-add" if has(argv, &["-D", "-d"]) => hit("shell.process", "key", "keys of the agent"),
         "qm" | "pct" | "virsh" if matches!(first, "destroy" | "undefine" | "vol-delete" | "pool-delete" | "snapshot-delete") => {
             hit("cloud.delete", "machine", &texts[1..].join(" "))

@@ -504,7 +504,7 @@ fn payload_words(walker: &mut Walker<'_>, name: &str, argv: &[Arg]) {
             walker.nested(&script.text.clone(), name);
         }
         if let Some((_, script)) = arg.text.split_once("--command=").filter(|(before, _)| before.is_empty()) {
-            walker.nested(&script.to_owned(), name);
+            walker.nested(script, name);
         }
     }
     if name == "az"

@@ -333,6 +333,10 @@ impl<'a> Walker<'a> {
             }
             CompoundCommand::Arithmetic(command) => {
                 self.substitutions_of(&command.expr.value);
+                // `((rm -rf x))` is arithmetic to bash and two subshells to a plain sh.
+                if brush_parser::arithmetic::parse(&command.expr.value).is_err() {
+                    self.nested(&command.expr.value, "(( ))");
+                }
                 None
             }
             CompoundCommand::Coprocess(coprocess) => self.node(&coprocess.body, stdin),
@@ -565,7 +569,7 @@ impl<'a> Walker<'a> {
 
     /// Runs an argument vector that is a command by itself or the argument of another.
     pub(super) fn execute(&mut self, argv: Vec<Arg>, stdin: Stdin, open: Open) -> Option<String> {
-        let Some(program) = argv.first() else { return None };
+        let program = argv.first()?;
         if !program.known || program.glob && program.text != "[" {
             if program.text.starts_with("<(…)") {
                 return None;

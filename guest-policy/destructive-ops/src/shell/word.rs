@@ -39,6 +39,12 @@ impl Arg {
 
 /// The words that one source word becomes.
 pub(crate) fn expand(source: &str, walker: &mut Walker<'_>) -> Vec<Arg> {
+    // Most words hold nothing that the shell would change.
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b'=' | b',' | b'@' | b'%' | b'+');
+    if !source.is_empty() && source.bytes().all(plain) {
+        return vec![Arg::literal(source)];
+    }
     let mut out = Vec::new();
     for word in braces(source) {
         let mut fields = Fields::default();
