@@ -243,7 +243,8 @@ fn client_in(client: &ClientInfo) -> shape::Client {
     shape::Client { shape: client.shape.clone(), name: client.name.clone(), version: client.version.clone() }
 }
 
-fn check_world(component: &Component) -> Result<(), WorldError> {
+/// Whether a component is a policy of this contract.
+pub(super) fn check_world(component: &Component) -> Result<(), WorldError> {
     let engine: &Engine = component.engine();
     let (mut about, mut useful, mut other) = (false, false, None);
     for (name, export) in component.component_type().exports(engine) {

@@ -20,6 +20,7 @@ use super::set::{Live, PolicySet};
 use super::settings::Settings;
 use super::source::{self, SetSource};
 use crate::env;
+use crate::store::{Store, StoreError};
 
 /// Why a load happens; a word in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +221,10 @@ impl Policies {
     }
 
     async fn from_store(&self, generation: u64) -> Result<Live, PolicyError> {
-        let stored = self.0.store.call(move |store| store.policy_set(generation)).await?;
+        let stored = match self.0.store.call(move |store| store.policy_set(generation)).await {
+            Err(StoreError::NotFound { .. }) => return Err(PolicyError::UnknownGeneration(generation)),
+            stored => stored?,
+        };
         let source = source::from_store(generation, &stored.manifest, stored.blobs)?;
         let (set, _) = self.compile(source).await?;
         Ok(Live { generation, set })
@@ -269,7 +273,7 @@ impl Policies {
         // The same set under another number is not bad.
         let bad = left.map(|left| left.set.source.digest.clone()).filter(|bad| *bad != live.set.source.digest);
         let (quarantined, why, who) = (bad.clone(), reason.to_owned(), by.to_owned());
-        let stored = move |store: &crate::store::Store| {
+        let stored = move |store: &Store| {
             store.roll_back_policy_set(target, quarantined.as_deref(), &why, &who, env::now_ms())
         };
         self.0.store.call(stored).await?;

@@ -58,6 +58,7 @@ fn configure_and_read(
     };
     let engine: &Engine = runtime.engine();
     let instrumented = Component::from_binary(engine, &instrumented)?;
+    guest::check_world(&instrumented)?;
     let mut linker = Linker::new(engine);
     wasi::link(&mut linker, &instrumented)?;
     let pre = linker.instantiate_pre(&instrumented)?;
