@@ -27,7 +27,9 @@ pub enum PolicyCommand {
     #[command(after_help = "Examples:\n  coda policy promote")]
     Promote,
     /// Go back to the set that was live before, and keep it: the bad set does not come back until `unpin`.
-    #[command(after_help = "Examples:\n  coda policy rollback --reason \"denies every deploy\"\n  coda policy rollback 4 --reason \"known good\"")]
+    #[command(
+        after_help = "Examples:\n  coda policy rollback --reason \"denies every deploy\"\n  coda policy rollback 4 --reason \"known good\""
+    )]
     Rollback {
         /// The generation to go back to, as `coda policy status` lists it.
         generation: Option<u64>,
@@ -75,7 +77,8 @@ async fn check_folder(context: &Context, folder: Option<PathBuf>) -> Result<(), 
     let valid = checked.map_err(|e| CliError::Failed(e.to_string()))?;
     let answer = serde_json::to_value(&valid).map_err(|e| CliError::Failed(e.to_string()))?;
     show(context, &answer, |answer| {
-        let mut lines = vec![format!("the folder is a valid set {}; {} policy tests passed", short(&answer["digest"]), answer["tests"])];
+        let mut lines =
+            vec![format!("the folder is a valid set {}; {} policy tests passed", short(&answer["digest"]), answer["tests"])];
         lines.extend(policies(&answer["policies"]));
         lines.extend(open_gates(&answer["open_gates"]));
         lines.join("\n")
@@ -101,12 +104,17 @@ fn status(answer: &Value) -> String {
     let mut lines = Vec::new();
     match answer["not_ready_because"].as_str() {
         Some(why) => lines.push(format!("NOT READY: {why}")),
-        None => lines.push(format!("ready: generation {}, set {}", answer["live"]["generation"], short(&answer["live"]["digest"]))),
+        None => {
+            lines.push(format!("ready: generation {}, set {}", answer["live"]["generation"], short(&answer["live"]["digest"])))
+        }
     }
     lines.extend(answer["degraded"].as_str().map(|why| format!("degraded: {why}")));
     lines.extend(answer["pinned"].as_u64().map(|pinned| format!("pinned: generation {pinned}; `coda policy unpin` lifts it")));
     if let Some(generation) = answer["candidate"]["generation"].as_u64() {
-        lines.push(format!("candidate: generation {generation}, set {}; `coda policy promote` makes it live", short(&answer["candidate"]["digest"])));
+        lines.push(format!(
+            "candidate: generation {generation}, set {}; `coda policy promote` makes it live",
+            short(&answer["candidate"]["digest"])
+        ));
     }
     for bad in answer["quarantine"].as_array().into_iter().flatten() {
         lines.push(format!("quarantine: {} ({}, by {})", short(&bad["digest"]), text(&bad["reason"]), text(&bad["by"])));
@@ -142,7 +150,11 @@ fn policies(list: &Value) -> Vec<String> {
         let start = match policy["cost"]["snapshot"].as_bool() {
             Some(true) => "from a snapshot".to_owned(),
             Some(false) | None => {
-                format!("configured in each evaluation ({} us): {}", policy["cost"]["configure_us"], text(&policy["cost"]["no_snapshot_because"]))
+                format!(
+                    "configured in each evaluation ({} us): {}",
+                    policy["cost"]["configure_us"],
+                    text(&policy["cost"]["no_snapshot_because"])
+                )
             }
         };
         format!(
@@ -188,8 +200,13 @@ mod tests {
         });
         let told = status(&answer);
         for expected in [
-            "ready: generation 3, set 0123456789ab", "degraded: the policy folder", "pinned: generation 3", "quarantine: bad (r[2J, by op)",
-            "last error, t: m", "configured in each evaluation (7 us): tables change", "no policy judges at output",
+            "ready: generation 3, set 0123456789ab",
+            "degraded: the policy folder",
+            "pinned: generation 3",
+            "quarantine: bad (r[2J, by op)",
+            "last error, t: m",
+            "configured in each evaluation (7 us): tables change",
+            "no policy judges at output",
         ] {
             assert!(told.contains(expected), "{told}");
         }

@@ -113,6 +113,7 @@ impl Judgment {
     }
 
     /// The content, if the chain allows it.
+    #[expect(clippy::result_large_err, reason = "who is stopped needs the whole judgment, and this is no hot path")]
     pub fn cleared(self) -> Result<Cleared<String>, (Self, Stopped)> {
         match &self.verdict {
             Verdict::Allow { .. } => Ok(Cleared::by(self.decision.clone(), self.content)),

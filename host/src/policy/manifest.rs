@@ -170,8 +170,7 @@ impl Manifest {
             text.parse().map_err(|e: toml::de::Error| ManifestError::Syntax(e.to_string().trim_end().to_owned()))?;
         let top = Section { table: &table, place: "the file".into() };
         top.only(TOP)?;
-        let activation =
-            top.word("activation", &[("auto", Activation::Auto), ("staged", Activation::Staged)])?;
+        let activation = top.word("activation", &[("auto", Activation::Auto), ("staged", Activation::Staged)])?;
         let entries = match table.get("policy") {
             None => &Vec::new(),
             Some(Value::Array(entries)) if entries.len() <= MAX_POLICIES => entries,

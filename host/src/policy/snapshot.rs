@@ -58,9 +58,9 @@ fn configure_and_read(
     };
     let engine: &Engine = runtime.engine();
     let instrumented = Component::from_binary(engine, &instrumented)?;
-    guest::check_world(&instrumented)?;
     let mut linker = Linker::new(engine);
     wasi::link(&mut linker, &instrumented)?;
+    guest::check_world(&instrumented)?;
     let pre = linker.instantiate_pre(&instrumented)?;
     let mut store = runtime.store(limits, Origin::LOAD);
     let instance = pre.instantiate(&mut store)?;

@@ -26,8 +26,13 @@ fn faulty() -> &'static [u8] {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"]).arg(manifest);
         cargo.arg("--target-dir").arg(target());
-    cargo.envs([("CARGO_PROFILE_RELEASE_DEBUG", "0"), ("CARGO_PROFILE_RELEASE_STRIP", "symbols"), ("CARGO_PROFILE_RELEASE_LTO", "off")]);
-        for outer in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET"] {
+        cargo.envs([
+            ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+            ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
+            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ]);
+        for outer in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET"]
+        {
             cargo.env_remove(outer);
         }
         assert!(cargo.status().unwrap().success(), "the guest does not build");
@@ -90,7 +95,8 @@ impl Home {
 
 /// One entry of policies.toml with the misbehaving guest, at every gate unless `rest` (more lines) says where.
 fn entry(name: &str, settings: &str, rest: &str) -> String {
-    let everywhere = if rest.contains("gates") { "" } else { "gates = [\"prompt\", \"tool-call\", \"tool-result\", \"output\"]\n" };
+    let everywhere =
+        if rest.contains("gates") { "" } else { "gates = [\"prompt\", \"tool-call\", \"tool-result\", \"output\"]\n" };
     format!("[[policy]]\nname = \"{name}\"\ncomponent = \"faulty.wasm\"\nsettings = {{ {settings} }}\n{everywhere}{rest}\n")
 }
 
@@ -119,7 +125,9 @@ fn event_at(gate: Gate, content: &str) -> Event {
         task: TaskFacts::default(),
         subject: match gate {
             Gate::Prompt => Subject::Prompt { text: content, context: String::new() },
-            Gate::ToolCall => Subject::ToolCall(ToolCallSubject { tool: "shell".into(), arguments: content, ..Default::default() }),
+            Gate::ToolCall => {
+                Subject::ToolCall(ToolCallSubject { tool: "shell".into(), arguments: content, ..Default::default() })
+            }
             Gate::ToolResult => Subject::ToolResult { call_id: "c".into(), tool: "shell".into(), content },
             Gate::Output => Subject::Output { content },
         },

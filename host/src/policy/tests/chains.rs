@@ -20,7 +20,12 @@ async fn guards_see_what_filters_left_and_what_was_found() {
     assert_eq!(judgment.screened(), "a **** b");
     assert_eq!(judgment.input_sha256, crate::env::sha256_hex(b"a SECRET b"));
     let outcomes: Vec<_> = judgment.steps.iter().map(|s| (s.policy.as_str(), s.role.as_str(), s.outcome.as_str())).collect();
-    let all = [("mask", "filter", "replaced"), ("report", "filter", "unchanged"), ("mask", "guard", "allow"), ("report", "guard", "allow")];
+    let all = [
+        ("mask", "filter", "replaced"),
+        ("report", "filter", "unchanged"),
+        ("mask", "guard", "allow"),
+        ("report", "guard", "allow"),
+    ];
     assert_eq!(outcomes, all);
     assert_eq!(judgment.cleared().unwrap().into_inner(), "a **** b");
 }
@@ -71,12 +76,21 @@ async fn the_strictest_wins_and_demands_add_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warning_policy_changes_nothing() {
-    for settings in ["do = \"deny\"", "do = \"trap\"", "do = \"withhold\", in = \"filter\"", "do = \"mask\", in = \"filter\", word = \"SECRET\"", "do = \"mark\""] {
+    for settings in [
+        "do = \"deny\"",
+        "do = \"trap\"",
+        "do = \"withhold\", in = \"filter\"",
+        "do = \"mask\", in = \"filter\", word = \"SECRET\"",
+        "do = \"mark\"",
+    ] {
         let toml = entry("warns", settings, "mode = \"warn\"") + &entry("report", "do = \"report\"", "");
         let (_home, engine) = started(&toml).await;
         let judgment = engine.judge(event_at(Gate::ToolResult, "a SECRET")).await;
         assert_eq!(judgment.findings.len(), 2, "{settings}: {:?}", judgment.findings);
-        assert!(judgment.findings[1].message.contains("content a SECRET;") && judgment.findings[1].message.contains("earlier ;"), "{settings}");
+        assert!(
+            judgment.findings[1].message.contains("content a SECRET;") && judgment.findings[1].message.contains("earlier ;"),
+            "{settings}"
+        );
         assert!(judgment.marks.is_empty(), "{settings}");
         assert!(judgment.steps.iter().filter(|s| s.policy == "warns").all(|s| s.mode == Mode::Warn));
         assert_eq!(judgment.cleared().unwrap().into_inner(), "a SECRET", "{settings}");

@@ -45,7 +45,9 @@ async fn a_guards_fault_is_the_closed_verdict_at_every_gate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guards_fault_may_ask_people_but_a_broken_refusal_stays_one() {
-    for (what, verdict) in [("trap", "needs-approval"), ("undeclared", "needs-approval"), ("undeclared-deny", "deny"), ("empty-deny", "deny")] {
+    for (what, verdict) in
+        [("trap", "needs-approval"), ("undeclared", "needs-approval"), ("undeclared-deny", "deny"), ("empty-deny", "deny")]
+    {
         let closed = format!("{LIMITS}\nclosed = \"needs-approval\"");
         let (_home, engine) = started(&entry("bad", &format!("do = \"{what}\""), &closed)).await;
         let judgment = engine.judge(event_at(Gate::ToolCall, "{}")).await;
@@ -59,7 +61,13 @@ async fn a_guards_fault_may_ask_people_but_a_broken_refusal_stays_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filters_fault_withholds() {
-    for (what, fault) in [("loop", "fuel"), ("trap", "trap"), ("alloc", "memory"), ("undecided", "undecided"), ("withhold-empty", "invalid-answer")] {
+    for (what, fault) in [
+        ("loop", "fuel"),
+        ("trap", "trap"),
+        ("alloc", "memory"),
+        ("undecided", "undecided"),
+        ("withhold-empty", "invalid-answer"),
+    ] {
         let closed = format!("{LIMITS}\nclosed = \"needs-approval\"");
         let (_home, engine) = started(&entry("bad", &format!("do = \"{what}\", in = \"filter\""), &closed)).await;
         for gate in Gate::ALL {
@@ -69,7 +77,9 @@ async fn a_filters_fault_withholds() {
         }
     }
     let (_home, engine) = started(&entry("bad", "do = \"not-json\", in = \"filter\"", LIMITS)).await;
-    for (gate, verdict) in [(Gate::Prompt, "allow"), (Gate::ToolCall, "deny"), (Gate::ToolResult, "allow"), (Gate::Output, "deny")] {
+    for (gate, verdict) in
+        [(Gate::Prompt, "allow"), (Gate::ToolCall, "deny"), (Gate::ToolResult, "allow"), (Gate::Output, "deny")]
+    {
         assert_eq!(engine.judge(event_at(gate, "{}")).await.verdict.as_str(), verdict, "{gate}");
     }
 }

@@ -67,7 +67,10 @@ async fn a_rollback_sticks_until_it_is_unpinned() {
     assert_eq!(engine.rollback("op", None, "it allows too much").await.unwrap(), good.0);
     assert_eq!((engine.live().unwrap(), verdict(&engine).await.as_str()), (good.clone(), "deny"));
     let refused = engine.load("test", Trigger::Watch).await.unwrap_err().to_string();
-    assert!(refused.contains(&bad.1) && refused.contains("it allows too much") && refused.contains("coda policy unpin"), "{refused}");
+    assert!(
+        refused.contains(&bad.1) && refused.contains("it allows too much") && refused.contains("coda policy unpin"),
+        "{refused}"
+    );
 
     // Over a restart, and for another set too: it waits as a candidate.
     drop(engine);
@@ -157,7 +160,11 @@ async fn granted_files_are_read_once_and_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policys_own_tests_decide_whether_it_loads() {
     let home = Home::new(&deny());
-    let case = |verdict: &str| format!("- name: one\n  gate: tool-call\n  tool: shell\n  shell: rm x\n  expect: {{ verdict: {verdict}, codes: [test.deny] }}\n");
+    let case = |verdict: &str| {
+        format!(
+            "- name: one\n  gate: tool-call\n  tool: shell\n  shell: rm x\n  expect: {{ verdict: {verdict}, codes: [test.deny] }}\n"
+        )
+    };
     std::fs::write(home.folder().join("tests/p.yaml"), case("deny")).unwrap();
     let engine = home.start().await;
     assert_eq!(engine.load("test", Trigger::Operator).await.unwrap().tests, 1);

@@ -64,11 +64,10 @@ fn content(event: &Event) -> &str {
     }
 }
 
+/// Keeps nothing in linear memory, so that it is the engine's stack that ends.
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
-    let room = [depth; 64];
-    std::hint::black_box(&room);
-    if depth == u64::MAX { 0 } else { recurse(depth + 1) + room[(depth % 64) as usize] }
+    if depth == u64::MAX { 0 } else { recurse(depth + 1).wrapping_mul(3) ^ depth }
 }
 
 /// Behaviours that never give a good answer, in any role. Returns the text of a finding where one comes back.
@@ -88,7 +87,7 @@ fn misbehave(what: &str) -> Option<String> {
                 kept.push(std::hint::black_box(vec![1_u8; 1 << 20]));
             }
         }
-        "recurse" => Some(recurse(0).to_string()),
+        "recurse" => Some(recurse(std::hint::black_box(0)).to_string()),
         "sleep" => {
             std::thread::sleep(std::time::Duration::from_secs(3_600));
             Some("slept".into())
@@ -124,7 +123,12 @@ impl about::Guest for Faulty {
             version: "0.1.0".into(),
             rules: CODES
                 .iter()
-                .map(|code| about::Rule { code: (*code).into(), severity: Severity::High, effect: Effect::Delete, summary: "a test".into() })
+                .map(|code| about::Rule {
+                    code: (*code).into(),
+                    severity: Severity::High,
+                    effect: Effect::Delete,
+                    summary: "a test".into(),
+                })
                 .collect(),
             gates: vec![Gate::Prompt, Gate::ToolCall, Gate::ToolResult, Gate::Output],
             settings_schema: "{}".into(),
@@ -188,7 +192,7 @@ impl guard::Guest for Faulty {
             "span-backwards" => Verdict::Allow(vec![with(|f| f.spans = vec![Span { start: 2, end: 1 }])]),
             "long-message" => Verdict::Allow(vec![with(|f| f.message = "x".repeat(100_000))]),
             "big" => Verdict::Allow(vec![with(|f| f.message = "x".repeat(30 << 20))]),
-            "many" => Verdict::Allow(vec![finding("test.note", "x".into()); 10_000]),
+            "many" => Verdict::Allow(vec![finding("test.note", "x".into()); 1_000]),
             "mark" => Verdict::Allow(vec![with(|f| f.marks = vec![Mark { name: "tainted".into(), value: "yes".into() }])]),
             "bad-mark" => Verdict::Allow(vec![with(|f| f.marks = vec![Mark { name: String::new(), value: "yes".into() }])]),
             "many-marks" => Verdict::Allow(vec![with(|f| {
@@ -219,7 +223,9 @@ impl filter::Guest for Faulty {
             return Ok(filter::Filtered::Unchanged(vec![finding("test.note", message)]));
         }
         let word = setting("word");
-        let replaced = |content: String| filter::Filtered::Replaced(filter::Replacement { content, findings: vec![finding("test.mask", "masked".into())] });
+        let replaced = |content: String| {
+            filter::Filtered::Replaced(filter::Replacement { content, findings: vec![finding("test.mask", "masked".into())] })
+        };
         Ok(match what.as_str() {
             "mask" if content(&event).contains(&word) => replaced(content(&event).replace(&word, "****")),
             "withhold" => filter::Filtered::Withhold(vec![finding("test.deny", "withheld".into())]),
