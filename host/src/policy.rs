@@ -29,6 +29,8 @@ mod snapshot;
 mod source;
 mod status;
 mod suite;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 mod wasi;
 mod watch;

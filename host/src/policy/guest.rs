@@ -100,12 +100,12 @@ impl Guest {
         limits: Limits,
         per_instance: Option<(Configuration, Limits)>,
     ) -> wasmtime::Result<Self> {
-        check_world(component)?;
         let mut linker = Linker::new(component.engine());
         wasi::link(&mut linker, component)?;
+        check_world(component)?;
         let pre = linker.instantiate_pre(component)?;
         let exports =
-            |name: &str| component.get_export_index(None, &format!("coda:policy/{name}@{}", bindings::VERSION)).is_some();
+            |name: &str| component.get_export_index(None, format!("coda:policy/{name}@{}", bindings::VERSION)).is_some();
         Ok(Self {
             about: about::GuestIndices::new(&pre)?,
             guard: if exports("guard") { Some(guard::GuestIndices::new(&pre)?) } else { None },
@@ -243,7 +243,8 @@ fn client_in(client: &ClientInfo) -> shape::Client {
     shape::Client { shape: client.shape.clone(), name: client.name.clone(), version: client.version.clone() }
 }
 
-fn check_world(component: &Component) -> Result<(), WorldError> {
+/// Whether a component is a policy of this contract.
+pub(super) fn check_world(component: &Component) -> Result<(), WorldError> {
     let engine: &Engine = component.engine();
     let (mut about, mut useful, mut other) = (false, false, None);
     for (name, export) in component.component_type().exports(engine) {

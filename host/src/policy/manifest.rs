@@ -121,8 +121,8 @@ pub struct Entry {
 /// The whole file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
-    /// What happens with a set that loads.
-    pub activation: Activation,
+    /// What happens with a set that loads; none = as coda.toml says.
+    pub activation: Option<Activation>,
     /// In order.
     pub policies: Vec<Entry>,
 }
@@ -170,8 +170,7 @@ impl Manifest {
             text.parse().map_err(|e: toml::de::Error| ManifestError::Syntax(e.to_string().trim_end().to_owned()))?;
         let top = Section { table: &table, place: "the file".into() };
         top.only(TOP)?;
-        let activation =
-            top.word("activation", &[("auto", Activation::Auto), ("staged", Activation::Staged)])?.unwrap_or_default();
+        let activation = top.word("activation", &[("auto", Activation::Auto), ("staged", Activation::Staged)])?;
         let entries = match table.get("policy") {
             None => &Vec::new(),
             Some(Value::Array(entries)) if entries.len() <= MAX_POLICIES => entries,
@@ -362,7 +361,7 @@ mod tests {
             component = "bundled:client-shapes"
         "#;
         let manifest = Manifest::parse(text).unwrap();
-        assert_eq!(manifest.activation, Activation::Staged);
+        assert_eq!(manifest.activation, Some(Activation::Staged));
         let ops = &manifest.policies[0];
         assert_eq!(ops.places, Some(vec![Place::Prompt, Place::ToolCall]));
         assert_eq!((ops.mode, ops.closed, ops.rewriting), (Mode::Warn, Closed::NeedsApproval, Rewriting::Allowed));

@@ -77,6 +77,9 @@ pub enum PolicyError {
     /// A rollback pinned another.
     #[error("generation {0} is pinned by a rollback; `coda policy unpin` lifts it")]
     Pinned(u64),
+    /// No such set is kept.
+    #[error("there is no generation {0}; `coda policy status --json` lists those that are kept")]
+    UnknownGeneration(u64),
     /// There is nothing to promote, or to roll back to.
     #[error("{0}")]
     Nothing(String),
@@ -135,12 +138,12 @@ pub struct LastError {
     pub time: String,
 }
 
-const FOLDER: &str = "policies";
 const CACHE: &str = "cache";
 
 impl Policies {
     /// Makes the engine. No set is live before `start`: every gate denies.
-    pub fn open(settings: Settings, store: Store, home: &Path, hooks: Hooks) -> Result<Self, PolicyError> {
+    pub fn open(mut settings: Settings, store: Store, home: &Path, hooks: Hooks) -> Result<Self, PolicyError> {
+        settings.workers = settings.workers.max(1);
         let engine = |error: String| PolicyError::Engine(error);
         let runtime = Arc::new(Runtime::new(&settings).map_err(|e| engine(format!("{e:#}")))?);
         let shadow = Shadow::start(&runtime, settings.shadow_queue).map_err(|e| engine(e.to_string()))?;
@@ -152,7 +155,7 @@ impl Policies {
             },
             workers: Workers::new(settings.workers, queue_timeout, settings.max_lost_workers),
             cache: Cache::open(home.join(CACHE)),
-            folder: home.join(FOLDER),
+            folder: home.join(&settings.folder),
             live: ArcSwapOption::empty(),
             changing: tokio::sync::Mutex::new(()),
             lifecycle: Mutex::default(),

@@ -20,6 +20,7 @@ use super::set::{Live, PolicySet};
 use super::settings::Settings;
 use super::source::{self, SetSource};
 use crate::env;
+use crate::store::{Store, StoreError};
 
 /// Why a load happens; a word in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Policies {
         let state = self.0.store.call(|store| store.policy_state()).await?;
         self.lifecycle().pinned = state.pinned;
         let Some(generation) = state.live else { return Ok(()) };
-        let live = self.from_store(generation).await?;
+        let live = self.kept_set(generation).await?;
         self.0.live.store(Some(Arc::new(live)));
         Ok(())
     }
@@ -219,8 +220,11 @@ impl Policies {
         Ok(Live { generation, set })
     }
 
-    async fn from_store(&self, generation: u64) -> Result<Live, PolicyError> {
-        let stored = self.0.store.call(move |store| store.policy_set(generation)).await?;
+    async fn kept_set(&self, generation: u64) -> Result<Live, PolicyError> {
+        let stored = match self.0.store.call(move |store| store.policy_set(generation)).await {
+            Err(StoreError::NotFound { .. }) => return Err(PolicyError::UnknownGeneration(generation)),
+            stored => stored?,
+        };
         let source = source::from_store(generation, &stored.manifest, stored.blobs)?;
         let (set, _) = self.compile(source).await?;
         Ok(Live { generation, set })
@@ -265,13 +269,11 @@ impl Policies {
         if left.as_ref().is_some_and(|left| left.generation == target) {
             return Err(PolicyError::Nothing(format!("generation {target} is live already")));
         }
-        let live = self.from_store(target).await?;
+        let live = self.kept_set(target).await?;
         // The same set under another number is not bad.
         let bad = left.map(|left| left.set.source.digest.clone()).filter(|bad| *bad != live.set.source.digest);
         let (quarantined, why, who) = (bad.clone(), reason.to_owned(), by.to_owned());
-        let stored = move |store: &crate::store::Store| {
-            store.roll_back_policy_set(target, quarantined.as_deref(), &why, &who, env::now_ms())
-        };
+        let stored = move |store: &Store| store.roll_back_policy_set(target, quarantined.as_deref(), &why, &who, env::now_ms());
         self.0.store.call(stored).await?;
         let digest = live.set.source.digest.clone();
         self.0.live.store(Some(Arc::new(live)));

@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 
 use super::contract::Requirement;
+use super::manifest::Activation;
 use crate::identity::Role;
 
 /// Settings of the policy engine; coda.toml's `[policy]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// The folder with policies.toml; relative to CODA_HOME, or absolute.
+    pub folder: PathBuf,
+    /// What happens with a set that loads, where policies.toml says nothing.
+    pub activation: Activation,
     /// Chains that are evaluated at the same time.
     pub workers: u32,
     /// How long a chain waits for a free worker before the gate denies.
@@ -62,6 +67,8 @@ impl Default for Settings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
+            folder: "policies".into(),
+            activation: Activation::Auto,
             workers: u32::try_from(cores.clamp(2, 16)).unwrap_or(2),
             queue_timeout_ms: 5_000,
             max_lost_workers: 4,

@@ -60,6 +60,7 @@ fn configure_and_read(
     let instrumented = Component::from_binary(engine, &instrumented)?;
     let mut linker = Linker::new(engine);
     wasi::link(&mut linker, &instrumented)?;
+    guest::check_world(&instrumented)?;
     let pre = linker.instantiate_pre(&instrumented)?;
     let mut store = runtime.store(limits, Origin::LOAD);
     let instance = pre.instantiate(&mut store)?;

@@ -139,7 +139,7 @@ pub(super) fn read_folder(folder: &Path, settings: &Settings) -> Result<(SetSour
         blobs.insert(digest.clone(), bytes);
         policies.push(resolve(entry, digest, files, settings)?);
     }
-    Ok((seal(SetSpec { version: SPEC_VERSION, policies }, blobs, suites), manifest.activation))
+    Ok((seal(SetSpec { version: SPEC_VERSION, policies }, blobs, suites), manifest.activation.unwrap_or(settings.activation)))
 }
 
 /// What the store kept of a set.

@@ -2,15 +2,24 @@
 //!
 //! ```yaml
 //! - name: a recursive delete waits for people
-//!   tool_call: { tool: shell, shell: "rm -rf build" }     # or prompt, tool_result, output, shape
-//!   task: { labels: { environment: production } }         # optional: labels, marks, working_directory, permissions
+//!   gate: tool-call                       # with tool, and shell, sql, paths or arguments
+//!   tool: shell
+//!   shell: rm -rf build
+//!   task: { labels: { environment: production } }      # optional: labels, marks, roles, working_directory, permissions
 //!   expect: { verdict: needs-approval, codes: [shell.rm] }
-//! - name: a key in a result is masked
-//!   tool_result: { tool: shell, content: "key=AKIAIOSFODNN7EXAMPLE" }
-//!   expect: { verdict: replaced, content: "key=[masked]" }
+//! - name: a password in an address is masked
+//!   gate: tool-result                     # with tool and content; prompt has text and context, output has content
+//!   tool: shell
+//!   content: "postgres://app:h8Kq2-zL@db/prod"
+//!   expect: { verdict: replaced, content: "postgres://app:****@db/prod" }
+//! - name: a client that reads flat text
+//!   shape: genie-code                     # with tool and output
+//!   tool: coda_get_result
+//!   output: '{"status":"completed"}'
+//!   expect: { text: "status: completed" }
 //! ```
-//! The same form in TOML (`[[case]]`) and JSON. `verdict` is a guard's (`allow`, `needs-approval`, `deny`) or a filter's
-//! (`unchanged`, `replaced`, `withhold`) word; `codes` are all codes that must be reported, in any order, and no others.
+//! The same form in TOML (`[[case]]`) and JSON. `verdict` is a guard's word (`allow`, `needs-approval`, `deny`) or a
+//! filter's (`unchanged`, `replaced`, `withhold`); `codes` must all be reported; `content` is the whole text afterwards.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +29,7 @@ use serde_json::Value as Json;
 use super::bindings::Filtered;
 use super::chain;
 use super::compile::Loaded;
-use super::contract::{Caller, Event, Finding, Permissions, Subject, TaskFacts, ToolCallSubject, Verdict};
+use super::contract::{Caller, Event, Finding, Gate, Permissions, Subject, TaskFacts, ToolCallSubject, Verdict};
 use super::engine::Runtime;
 use super::fault::Fault;
 use crate::identity::ClientInfo;
@@ -37,52 +46,23 @@ pub(super) struct Suite {
 }
 
 /// One test.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Case {
     name: String,
-    prompt: Option<PromptCase>,
-    tool_call: Option<ToolCallCase>,
-    tool_result: Option<ToolResultCase>,
-    output: Option<Json>,
-    shape: Option<ShapeCase>,
-    #[serde(default)]
-    task: TaskCase,
-    expect: Expect,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PromptCase {
+    gate: Option<Gate>,
     text: String,
-    #[serde(default)]
     context: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToolCallCase {
     tool: String,
     arguments: Option<Json>,
     shell: Option<String>,
     sql: Option<String>,
-    #[serde(default)]
     paths: Vec<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToolResultCase {
-    tool: String,
     content: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShapeCase {
-    client: String,
-    tool: String,
-    output: Json,
+    shape: Option<String>,
+    output: String,
+    task: TaskCase,
+    expect: Expect,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -99,9 +79,9 @@ struct TaskCase {
 #[serde(deny_unknown_fields, default)]
 struct Expect {
     verdict: Option<String>,
-    codes: Option<Vec<String>>,
+    codes: Vec<String>,
     content: Option<String>,
-    contains: Option<String>,
+    text: Option<String>,
     marks: Option<BTreeMap<String, String>>,
 }
 
@@ -110,7 +90,10 @@ struct Expect {
 struct Answer {
     verdict: String,
     findings: Vec<Finding>,
-    content: Option<String>,
+    /// The text afterwards.
+    content: String,
+    /// The text block of a shaped answer.
+    text: String,
 }
 
 impl Suite {
@@ -132,8 +115,8 @@ impl Suite {
         if cases.is_empty() || cases.len() > MAX_CASES {
             return Err(format!("it has {} cases, and must have 1 to {MAX_CASES}", cases.len()));
         }
-        if let Some(case) = cases.iter().find(|case| case.questions() != 1) {
-            return Err(format!("case '{}' must have exactly one of prompt, tool_call, tool_result, output, shape", case.name));
+        if let Some(case) = cases.iter().find(|case| case.name.is_empty() || case.gate.is_some() == case.shape.is_some()) {
+            return Err(format!("case '{}' must have a name, and either a gate or a shape", case.name));
         }
         Ok(Self { policy: policy.to_owned(), cases })
     }
@@ -147,61 +130,52 @@ impl Suite {
 }
 
 impl Case {
-    fn questions(&self) -> usize {
-        let asked = [
-            self.prompt.is_some(),
-            self.tool_call.is_some(),
-            self.tool_result.is_some(),
-            self.output.is_some(),
-            self.shape.is_some(),
-        ];
-        asked.into_iter().filter(|asked| *asked).count()
-    }
-
     fn run(&self, runtime: &Runtime, policy: &Loaded) -> Result<(), String> {
         let answer = self.ask(runtime, policy).map_err(|fault| fault.to_string())?;
         self.expect.check(&answer)
     }
 
     fn ask(&self, runtime: &Runtime, policy: &Loaded) -> Result<Answer, Fault> {
-        if let Some(shape) = &self.shape {
-            let client = ClientInfo { shape: shape.client.clone(), ..ClientInfo::default() };
-            let asked = policy.guest.shape_output(runtime, &client, &shape.tool, &shape.output.to_string());
-            let (text, structured) = asked.result?;
-            return Ok(Answer { verdict: "shaped".into(), content: Some(structured.unwrap_or(text)), ..Answer::default() });
+        match (&self.shape, self.gate) {
+            (Some(shape), _) => {
+                let client = ClientInfo { shape: shape.clone(), ..ClientInfo::default() };
+                let (text, structured) = policy.guest.shape_output(runtime, &client, &self.tool, &self.output).result?;
+                Ok(Answer { verdict: "shaped".into(), content: structured.unwrap_or_default(), text, ..Answer::default() })
+            }
+            (None, Some(gate)) => Self::judge(runtime, policy, self.event(gate)),
+            (None, None) => Ok(Answer::default()),
         }
-        let mut event = self.event();
+    }
+
+    fn judge(runtime: &Runtime, policy: &Loaded, mut event: Event) -> Result<Answer, Fault> {
         let mut answer = Answer::default();
         if policy.guest.is_filter() {
-            match chain::ask_filter(runtime, policy, &event).result? {
-                Filtered::Unchanged(found) => answer.findings = found,
+            let (verdict, findings) = match chain::ask_filter(runtime, policy, &event).result? {
+                Filtered::Unchanged(found) => ("unchanged", found),
+                Filtered::Withhold(found) => ("withhold", found),
                 Filtered::Replaced(new, found) => {
-                    answer = Answer { verdict: "replaced".into(), findings: found, content: Some(new.clone()) };
                     event.subject.set_content(new);
+                    ("replaced", found)
                 }
-                Filtered::Withhold(found) => return Ok(Answer { verdict: "withhold".into(), findings: found, content: None }),
-            }
-            if answer.verdict.is_empty() {
-                answer.verdict = "unchanged".into();
-            }
+            };
+            answer = Answer { verdict: verdict.into(), findings, ..answer };
         }
-        if policy.guest.is_guard() {
+        if policy.guest.is_guard() && answer.verdict != "withhold" {
             let verdict: Verdict = chain::ask_guard(runtime, policy, &event, &answer.findings).result?;
             verdict.as_str().clone_into(&mut answer.verdict);
             answer.findings.extend_from_slice(verdict.findings());
         }
+        event.subject.content().clone_into(&mut answer.content);
         Ok(answer)
     }
 
-    fn event(&self) -> Event {
-        let subject = if let Some(prompt) = &self.prompt {
-            Subject::Prompt { text: prompt.text.clone(), context: prompt.context.clone() }
-        } else if let Some(call) = &self.tool_call {
-            Subject::ToolCall(call.subject())
-        } else if let Some(result) = &self.tool_result {
-            Subject::ToolResult { call_id: "call-1".into(), tool: result.tool.clone(), content: result.content.clone() }
-        } else {
-            Subject::Output { content: self.output.clone().unwrap_or_default().to_string() }
+    fn event(&self, gate: Gate) -> Event {
+        let (tool, content) = (self.tool.clone(), self.content.clone());
+        let subject = match gate {
+            Gate::Prompt => Subject::Prompt { text: self.text.clone(), context: self.context.clone() },
+            Gate::ToolCall => Subject::ToolCall(self.call()),
+            Gate::ToolResult => Subject::ToolResult { call_id: "call-1".into(), tool, content },
+            Gate::Output => Subject::Output { content },
         };
         Event {
             id: "test".into(),
@@ -224,11 +198,9 @@ impl Case {
             subject,
         }
     }
-}
 
-impl ToolCallCase {
     /// Arguments that are not given follow from the command or the statement.
-    fn subject(&self) -> ToolCallSubject {
+    fn call(&self) -> ToolCallSubject {
         let derived = || match (&self.shell, &self.sql) {
             (Some(command), _) => serde_json::json!({ "command": command }),
             (None, Some(statement)) => serde_json::json!({ "statement": statement }),
@@ -251,18 +223,13 @@ impl Expect {
         if let Some(wanted) = self.verdict.as_deref().filter(|wanted| *wanted != answer.verdict) {
             return Err(format!("expected {wanted}, got {} with {codes:?}", answer.verdict));
         }
-        if let Some(wanted) = &self.codes {
-            let wanted = sorted(wanted.iter().map(String::as_str));
-            if wanted != codes {
-                return Err(format!("expected the codes {wanted:?}, got {codes:?}"));
+        if let Some(missing) = self.codes.iter().find(|code| !codes.contains(&code.as_str())) {
+            return Err(format!("expected the code {missing}, got {} with {codes:?}", answer.verdict));
+        }
+        for (what, wanted, got) in [("content", &self.content, &answer.content), ("text", &self.text, &answer.text)] {
+            if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != got) {
+                return Err(format!("expected the {what} {wanted:?}, got {got:?}"));
             }
-        }
-        let content = answer.content.as_deref().unwrap_or_default();
-        if let Some(wanted) = self.content.as_deref().filter(|wanted| *wanted != content) {
-            return Err(format!("expected the content {wanted:?}, got {content:?}"));
-        }
-        if let Some(wanted) = self.contains.as_deref().filter(|wanted| !content.contains(*wanted)) {
-            return Err(format!("expected {wanted:?} in the content {content:?}"));
         }
         if let Some(wanted) = &self.marks {
             let marks: BTreeMap<String, String> = answer.findings.iter().flat_map(|finding| finding.marks.clone()).collect();

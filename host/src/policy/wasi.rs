@@ -127,10 +127,20 @@ fn link_function(linked: &mut LinkerInstance<'_, GuestState>, interface: &str, n
     let called = format!("{interface}#{name}");
     linked.func_new(name, move |mut store, _, params, results| {
         let value = reply(answer, &called, &mut store, params)?;
+        give_back(&mut store, params)?;
         if let (Some(slot), Some(value)) = (results.first_mut(), value) {
             *slot = value;
         }
         Ok(())
+    })
+}
+
+/// A call ends with an error while the host still holds what it was lent.
+fn give_back(store: &mut StoreContextMut<'_, GuestState>, params: &[Val]) -> wasmtime::Result<()> {
+    params.iter().try_for_each(|param| match param {
+        Val::Resource(lent) => lent.resource_drop(&mut *store),
+        Val::List(items) => give_back(store, items),
+        _ => Ok(()),
     })
 }
 

@@ -145,7 +145,7 @@ mod tests {
         for _ in 0..2 {
             let (release, wait) = channel::<()>();
             held.push(release);
-            assert_eq!(workers.run(SHORT, move || drop(wait.recv())).await.unwrap_err().kind, FaultKind::HostTimeout);
+            assert_eq!(workers.run(SHORT, move || wait.recv().is_ok()).await.unwrap_err().kind, FaultKind::HostTimeout);
         }
         assert!(workers.is_exhausted());
         assert_eq!(workers.run(LONG, || ()).await.unwrap_err().kind, FaultKind::Busy);
