@@ -68,6 +68,8 @@ pub struct Judgment {
     pub input_sha256: String,
     /// The content after the filters. Private: it leaves through `cleared` or `release` only.
     content: String,
+    /// The content as people may see it: masked where a filter masked what must run unchanged.
+    shown: String,
 }
 
 /// A judgment that does not let its content pass.
@@ -80,10 +82,11 @@ pub enum Stopped {
 }
 
 impl Judgment {
-    /// Puts a judgment together. `event` is as the filters left it.
+    /// Puts a judgment together. `event` is as the filters left it, `shown` its content as people may see it.
     #[expect(clippy::too_many_arguments, reason = "each is a column of the decision record")]
     pub(in crate::policy) fn new(
         event: Event,
+        shown: String,
         input_sha256: String,
         generation: u64,
         set_digest: String,
@@ -94,20 +97,32 @@ impl Judgment {
     ) -> Self {
         let gate = event.gate();
         let content = event.subject.content().to_owned();
-        Self { decision: DecisionId::new(), gate, generation, set_digest, steps, verdict, findings, marks, input_sha256, content }
+        Self {
+            decision: DecisionId::new(),
+            gate,
+            generation,
+            set_digest,
+            steps,
+            verdict,
+            findings,
+            marks,
+            input_sha256,
+            content,
+            shown,
+        }
     }
 
     /// The content, if the chain allows it.
-    pub fn cleared(self) -> Result<Cleared<String>, (Self, Stopped)> {
+    pub fn cleared(self) -> Result<Cleared<String>, Box<(Self, Stopped)>> {
         match &self.verdict {
             Verdict::Allow { .. } => Ok(Cleared::by(self.decision.clone(), self.content)),
             Verdict::NeedsApproval(demand) => {
                 let demand = demand.clone();
-                Err((self, Stopped::NeedsApproval(demand)))
+                Err(Box::new((self, Stopped::NeedsApproval(demand))))
             }
             Verdict::Deny { findings } => {
                 let findings = findings.clone();
-                Err((self, Stopped::Deny(findings)))
+                Err(Box::new((self, Stopped::Deny(findings))))
             }
         }
     }
@@ -120,8 +135,9 @@ impl Judgment {
         }
     }
 
-    /// The content after the filters, to be shown to the people who decide and bound to their decision.
+    /// The content as the people who decide, the log and the pages may see it. Empty where it is withheld. At the gate
+    /// `tool-call` it may be masked where the call itself is not: never run it.
     pub(crate) fn screened(&self) -> &str {
-        &self.content
+        &self.shown
     }
 }
