@@ -51,11 +51,8 @@ impl Server {
         loop {
             match heard.recv_timeout(DEADLINE) {
                 Ok(line) => {
-                    if let Some(at) = line.find("http://") {
-                        let address: String =
-                            line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '/' || *c == '/').collect();
-                        let address = address.split_whitespace().next().unwrap_or_default().trim_end_matches('/').to_owned();
-                        self.url = origin(&address);
+                    if let Some(address) = line.strip_prefix("coda listens on ") {
+                        self.url = address.trim().to_owned();
                         return;
                     }
                 }
@@ -88,7 +85,7 @@ impl Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coda"));
         command
             .args(arguments)
-            .env("CODA_HOME", self.home.path())
+            .env("CODA_HOME", self.home.path()).env("CODA_SERVER_LISTEN", "127.0.0.1:0")
             .env_remove("CODA_TOKEN")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
