@@ -5,11 +5,54 @@
 //! ```
 //! It knows nothing of policies or people. What it lets through to transcript and viewer is masked terminal bytes.
 
+pub mod agent;
+mod clock;
+pub mod end;
+mod environment;
+mod mask;
+mod process;
+pub mod progress;
+mod pty;
+mod pump;
+mod reports;
+pub mod result;
+pub mod run;
+pub mod sandbox;
+pub mod screen;
+pub mod session;
+mod strip;
+mod supervisor;
+pub mod transcript;
+pub mod workspace;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::mpsc;
+
+pub use agent::{AgentInfo, Agents};
+pub use end::{TreeEnd, end_leftovers};
+pub use progress::Progress;
+pub use result::ResultFile;
+pub use run::{Control, Ended, Hold, How, Run, StopReason};
+pub use screen::{Display, Snapshot};
+pub use session::{Delta, Frame, Live, Sessions};
+pub use transcript::TranscriptReport;
 
 use crate::id::TaskId;
 use crate::policy::Cleared;
+
+/// How long supervisor and sandbox may take until the agent is executed.
+const START: Duration = Duration::from_secs(20);
 
 /// Everything that one attempt of a task needs to start.
 #[derive(Debug)]
@@ -40,4 +83,249 @@ pub struct Launch {
     pub secrets: Vec<String>,
     /// Extra environment from the agent's profile.
     pub environment: BTreeMap<String, String>,
+}
+
+/// Settings of the executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Width of the terminal.
+    pub columns: u16,
+    /// Height of the terminal.
+    pub rows: u16,
+    /// An agent of which nothing is seen for so long (terminal, progress, gateway, processor) is ended; 0 = never.
+    pub idle_s: u64,
+    /// Time between TERM and KILL.
+    pub grace_s: u64,
+    /// Time to exit after the result is written.
+    pub result_grace_s: u64,
+    /// Time for the terminal's last bytes after the end.
+    pub drain_ms: u64,
+    /// Cap of a task's transcript.
+    pub transcript_bytes: u64,
+    /// Largest result file.
+    pub result_bytes: u64,
+    /// The sandbox.
+    pub sandbox: sandbox::Settings,
+    /// The configured agents, by name.
+    pub agents: BTreeMap<String, agent::Profile>,
+    /// How coda's own hidden commands are called: the program and what comes before the command. Not from the file.
+    pub own_program: Vec<OsString>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            columns: 120,
+            rows: 40,
+            idle_s: 1800,
+            grace_s: 3,
+            result_grace_s: 10,
+            drain_ms: 250,
+            transcript_bytes: 64 * 1024 * 1024,
+            result_bytes: 1024 * 1024,
+            sandbox: sandbox::Settings::default(),
+            agents: BTreeMap::new(),
+            // /proc/self/exe also names a binary that was replaced on the disk since.
+            own_program: vec![std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")).into()],
+        }
+    }
+}
+
+/// Why an agent could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No such agent.
+    #[error("agent '{agent}' is not known: choose one of {known}")]
+    UnknownAgent {
+        /// As it was asked for.
+        agent: String,
+        /// Names, separated by commas.
+        known: String,
+    },
+    /// Its program is not there.
+    #[error("agent '{agent}' is not installed: no program '{program}' on its PATH ({hint})")]
+    NotInstalled {
+        /// Its name.
+        agent: String,
+        /// What was looked for.
+        program: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A folder or file that it needs could not be made.
+    #[error("{what} cannot be prepared: {source}")]
+    Prepare {
+        /// Which.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No terminal or no process.
+    #[error("no terminal or process for the agent: {0}")]
+    Spawn(String),
+    /// The sandbox or the program refused.
+    #[error("the agent did not start: {0}")]
+    NotStarted(String),
+}
+
+/// Starts agents and knows the live ones.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    settings: Settings,
+    agents: Agents,
+    sessions: Sessions,
+}
+
+impl Executor {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let agents = Agents::new(settings.agents.clone(), settings.own_program.clone());
+        Self { settings, agents, sessions: Sessions::default() }
+    }
+
+    /// The live terminals.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The agents that tasks may choose.
+    #[must_use]
+    pub fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    /// Starts an agent. Its progress lines, not screened, go to `progress`, which should have room for a few.
+    pub async fn start(&self, launch: Launch, progress: mpsc::Sender<Progress>) -> Result<Run, StartError> {
+        let path = launch.environment.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+        let call = self.agents.prepare(&launch, &path)?;
+        prepare_folders(&launch, &call.files)?;
+        let spec = self.spec(&launch, call);
+        let mut command = Command::new(self.settings.own_program.first().cloned().unwrap_or_default());
+        command.args(self.settings.own_program.iter().skip(1)).arg(supervisor::COMMAND);
+        command.env_clear().env(process::TASK_MARK, launch.task.as_str()).current_dir("/");
+        let (columns, rows) = (self.settings.columns, self.settings.rows);
+        let (terminal, mut child) = pty::start(command, columns, rows).map_err(|e| StartError::Spawn(e.to_string()))?;
+        let tree = tree_of(&child, &launch.task)?;
+        let session = self.sessions.open(&launch.task, session::Session::new(columns, rows, &secrets_of(&launch)));
+        let cast = launch.task_dir.join("transcript.cast");
+        let recorder = transcript::Recorder::start(&cast, columns, rows, launch.attempt, self.settings.transcript_bytes);
+        let mut pump = pump::Pump::start(terminal, std::sync::Arc::clone(&session), recorder);
+        let (reports, sandbox) = match handshake(&mut child, &spec).await {
+            Ok(started) => started,
+            Err(why) => {
+                tree.end(Duration::from_secs(self.settings.grace_s)).await;
+                let _ = child.wait().await;
+                pump.finish(Duration::from_millis(self.settings.drain_ms)).await;
+                self.sessions.close(&launch.task, &session);
+                return Err(StartError::NotStarted(why));
+            }
+        };
+        let tail = progress::Tail::at_end(&launch.task_dir.join("io/status.jsonl"));
+        let (settings, sessions) = (self.settings.clone(), self.sessions.clone());
+        let parts = run::Parts { launch, settings, sessions, session, child, reports, tree, pump, sandbox, tail, progress };
+        Ok(run::begin(parts))
+    }
+
+    fn spec(&self, launch: &Launch, call: agent::Call) -> supervisor::Spec {
+        let (io, home) = (launch.task_dir.join("io"), launch.task_dir.join("home"));
+        let server_home = std::env::var_os("HOME").map(PathBuf::from);
+        let writable = [io.as_path(), home.as_path(), launch.workspace.as_path()];
+        let borders = sandbox::borders(&self.settings.sandbox, &launch.coda_home, &writable, server_home.as_deref());
+        supervisor::Spec {
+            task: launch.task.clone(),
+            own_program: self.settings.own_program.clone(),
+            program: call.program,
+            arguments: call.arguments,
+            environment: environment::of(launch, std::env::vars_os(), &call.environment),
+            working_directory: launch.workspace.clone(),
+            borders,
+        }
+    }
+}
+
+/// The hidden command `sandbox-exec`.
+pub(crate) fn sandbox_exec(words: &[OsString]) -> u8 {
+    supervisor::main(words)
+}
+
+fn secrets_of(launch: &Launch) -> Vec<String> {
+    launch.secrets.iter().cloned().chain([launch.gateway_token.clone()]).collect()
+}
+
+fn tree_of(child: &Child, task: &TaskId) -> Result<end::Tree, StartError> {
+    let found = child.id().and_then(|pid| process::find(i32::try_from(pid).ok()?));
+    let root = found.ok_or_else(|| StartError::Spawn("the supervisor ended at once".into()))?;
+    Ok(end::Tree { pid: root.pid, start: root.start, task: task.clone() })
+}
+
+/// Hands the spec over and waits until the sandbox is on.
+async fn handshake(child: &mut Child, spec: &supervisor::Spec) -> Result<(reports::Reports<ChildStderr>, String), String> {
+    let text = serde_json::to_vec(spec).expect("a spec is JSON");
+    let mut input = child.stdin.take().expect("its standard input is a pipe");
+    let mut reports = reports::Reports::new(child.stderr.take().expect("its standard error is a pipe"));
+    let exchange = async {
+        input.write_all(&text).await.map_err(|e| format!("the supervisor does not read: {e}"))?;
+        drop(input);
+        match reports.next().await {
+            Some(supervisor::Report::Confined { sandbox }) => Ok((reports, sandbox)),
+            Some(supervisor::Report::Failed { why }) => Err(why),
+            Some(supervisor::Report::Exited { .. } | supervisor::Report::Signalled { .. }) | None => {
+                Err("the supervisor ended before the agent was executed".into())
+            }
+        }
+    };
+    let late = |_| format!("the supervisor said nothing for {} s", START.as_secs());
+    tokio::time::timeout(START, exchange).await.map_err(late)?
+}
+
+/// Makes the task's folders, takes an old result away and writes what the agent needs to find.
+fn prepare_folders(launch: &Launch, files: &[agent::NeededFile]) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let fault = |what: &Path| {
+        let what = what.display().to_string();
+        move |source| StartError::Prepare { what, source }
+    };
+    for place in ["io", "home"] {
+        let path = launch.task_dir.join(place);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(fault(&path))?;
+        // INVARIANT: io and home belong to the agent, which may have put links there: every step below them is taken
+        // through `Dir`, which no link leads out of.
+        let dir = Dir::open_ambient_dir(&path, cap_std::ambient_authority()).map_err(fault(&path))?;
+        if place == "io" {
+            clear(&dir, "result.json").map_err(fault(&path.join("result.json")))?;
+        } else {
+            dir.create_dir_all("tmp").map_err(fault(&path.join("tmp")))?;
+        }
+        for file in files.iter().filter(|file| file.place == place) {
+            place_file(&dir, Path::new(file.path), &file.content).map_err(fault(&path.join(file.path)))?;
+        }
+    }
+    if !launch.workspace.is_dir() {
+        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
+        return Err(fault(&launch.workspace)(missing));
+    }
+    Ok(())
+}
+
+/// Removes whatever has this name.
+fn clear(dir: &Dir, name: &str) -> std::io::Result<()> {
+    match dir.symlink_metadata(name) {
+        Ok(meta) if meta.is_dir() => dir.remove_dir_all(name),
+        Ok(_) => dir.remove_file(name),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Writes beside and renames, so that whatever had the name is replaced and not written through.
+fn place_file(dir: &Dir, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        dir.create_dir_all(parent)?;
+    }
+    let beside = path.with_extension(format!("new-{}", crate::env::hex(&crate::env::random_bytes::<8>())));
+    let mut file = dir.open_with(&beside, OpenOptions::new().write(true).create_new(true).mode(0o600))?;
+    file.write_all(content)?;
+    dir.rename(&beside, dir, path)
 }

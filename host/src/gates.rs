@@ -2,6 +2,12 @@
 //!
 //! A call that a policy holds is awaited here: the future completes when people decided, or when the hold is over.
 
+mod agent_side;
+pub mod keeper;
+pub mod running;
+mod shown;
+pub mod tools;
+
 use std::future::Future;
 use std::pin::Pin;
 

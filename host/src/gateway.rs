@@ -1,1 +1,228 @@
-//! (under construction)
+//! The model gateway: the listener that stands between an agent and its model, and the authority over tool calls.
+//!
+//! ```text
+//! agent ─ request ─► repair ─► screen results ─► upstream ─► read ─ text ──────────────► agent
+//!                                  ▲                          └─ calls ─► judge ─ run ─► agent
+//!                                  └──── refused call + refusal ◄──────────┘
+//! ```
+//! It listens on a loopback port of its own and serves whoever holds a task's token, until the task's `AccessGuard` is
+//! dropped. It decides nothing: verdicts come from `ToolGates`. It never sends the agent's token upstream, nor the
+//! upstream's credential to the agent. A call that nobody allowed never reaches the agent, whatever goes wrong.
+
+mod agent;
+mod chat;
+mod credential;
+mod exchange;
+mod failure;
+mod memory;
+mod model;
+mod outbound;
+mod server;
+mod session;
+mod sse;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod upstream;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+pub use credential::Credential;
+pub use upstream::Upstream;
+
+use crate::env;
+use crate::gates::ToolGates;
+use crate::id::TaskId;
+use session::{Session, Sessions};
+
+/// What can be configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Port on the loopback interface; 0 takes any free one.
+    pub port: u16,
+    /// A request of an agent may have this many bytes.
+    pub max_body_bytes: usize,
+    /// All that a model answers in one turn may have this many bytes.
+    pub max_response_bytes: usize,
+    /// Requests of one task at a time; more are answered with 429.
+    pub max_requests: usize,
+    /// How often one turn goes on after all its calls were refused.
+    pub max_continuations: u32,
+    /// Screened tool results that are remembered per task.
+    pub max_remembered_results: usize,
+    /// Refused calls that are remembered per task, and put back into its later requests.
+    pub max_remembered_refusals: usize,
+    /// Decided turns that a repeated request finds again, per task.
+    pub max_remembered_turns: usize,
+    /// All of them together have at most this many bytes.
+    pub max_remembered_turn_bytes: usize,
+    /// A stream on which nothing happens gets a comment this often.
+    pub keepalive_s: u64,
+    /// A turn that nobody reads any more is ended after this time, unless people are deciding about it.
+    pub linger_s: u64,
+    /// Time to connect to the upstream.
+    pub connect_timeout_s: u64,
+    /// Time until the upstream's first byte.
+    pub first_byte_timeout_s: u64,
+    /// Longest silence within the upstream's answer.
+    pub idle_timeout_s: u64,
+    /// Repetitions of a request that got no byte of an answer.
+    pub retries: u32,
+    /// How long the output of a credential command is used again.
+    pub credential_cache_s: u64,
+    /// How long a credential command may take.
+    pub credential_timeout_s: u64,
+    /// At shutdown, how long open streams may take to end.
+    pub drain_s: u64,
+    /// What is mended in requests and answers.
+    pub repairs: Repairs,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            max_body_bytes: 64 << 20,
+            max_response_bytes: 64 << 20,
+            max_requests: 32,
+            max_continuations: 8,
+            max_remembered_results: 4096,
+            max_remembered_refusals: 1024,
+            max_remembered_turns: 16,
+            max_remembered_turn_bytes: 16 << 20,
+            keepalive_s: 15,
+            linger_s: 30,
+            connect_timeout_s: 10,
+            first_byte_timeout_s: 300,
+            idle_timeout_s: 300,
+            retries: 2,
+            credential_cache_s: 30,
+            credential_timeout_s: 30,
+            drain_s: 5,
+            repairs: Repairs::default(),
+        }
+    }
+}
+
+/// What the gateway mends so that agents and upstreams of different making understand each other. Each can be switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in coda.toml")]
+pub struct Repairs {
+    /// Blank text blocks are dropped; a message left empty goes, an assistant message keeps a dot.
+    pub drop_blank_text: bool,
+    /// Tool results whose call is gone are dropped.
+    pub drop_orphaned_results: bool,
+    /// A call whose result is gone gets one that says so.
+    pub complete_missing_results: bool,
+    /// A call named `databricks-tool-call` gets the name that its arguments carry.
+    pub unwrap_databricks_calls: bool,
+    /// A message with tool calls ends with the reason `tool_calls`.
+    pub fix_finish_reason: bool,
+}
+
+impl Default for Repairs {
+    fn default() -> Self {
+        Self {
+            drop_blank_text: true,
+            drop_orphaned_results: true,
+            complete_missing_results: true,
+            unwrap_databricks_calls: true,
+            fix_finish_reason: true,
+        }
+    }
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The port is taken, or may not be used.
+    #[error("the gateway cannot listen on 127.0.0.1:{port}: {source}; set another gateway port, or 0 for any free one")]
+    Listen {
+        /// Which port.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The HTTP client for upstreams cannot be made.
+    #[error("the gateway's client for upstream models: {0}")]
+    Client(String),
+}
+
+/// The listener. A handle; clones share everything.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    listener: Arc<TcpListener>,
+    address: SocketAddr,
+}
+
+/// What every request needs.
+pub(in crate::gateway) struct Shared {
+    settings: Settings,
+    gates: Arc<dyn ToolGates>,
+    sessions: Sessions,
+    client: upstream::Client,
+}
+
+impl Gateway {
+    /// Takes the port. Nothing is answered before `run`.
+    pub fn bind(settings: Settings, gates: Arc<dyn ToolGates>) -> Result<Self, GatewayError> {
+        let port = settings.port;
+        let listen = |source| GatewayError::Listen { port, source };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let client = upstream::Client::new(&settings).map_err(GatewayError::Client)?;
+        let shared = Arc::new(Shared { settings, gates, sessions: Sessions::default(), client });
+        Ok(Self { shared, listener: Arc::new(listener), address })
+    }
+
+    /// Where agents find it, without a slash at the end. Model APIs lie below `/model/v1`, coda's own below `/agent`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets one attempt of a task in. `secrets` are values that must not show in what the upstream says about errors.
+    #[must_use]
+    pub fn open(&self, task: TaskId, upstream: Upstream, secrets: Vec<String>) -> Access {
+        let token = format!("coda_task_{}", env::hex(&env::random_bytes::<32>()));
+        let session = Arc::new(Session::new(task, upstream, secrets, &self.shared.settings));
+        let key = session::token_key(&token);
+        self.shared.sessions.insert(key, session);
+        Access { token, guard: AccessGuard { shared: Arc::clone(&self.shared), key } }
+    }
+
+    /// Serves until `shutdown` completes, then lets open streams end for at most `drain_s`.
+    pub async fn run(&self, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener.try_clone()?)?;
+        server::serve(listener, Arc::clone(&self.shared), shutdown).await
+    }
+}
+
+/// A task's way in.
+pub struct Access {
+    /// The task's own secret, for the agent's environment and configuration only.
+    pub token: String,
+    /// Dropping it closes: later requests are answered with 401, running ones end.
+    pub guard: AccessGuard,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Access")
+    }
+}
+
+/// Keeps a task's access open.
+pub struct AccessGuard {
+    shared: Arc<Shared>,
+    key: session::TokenKey,
+}
+
+impl Drop for AccessGuard {
+    fn drop(&mut self) {
+        self.shared.sessions.close(&self.key);
+    }
+}

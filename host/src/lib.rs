@@ -25,6 +25,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod env;
+pub mod home;
 pub mod id;
 pub mod shutdown;
 pub mod telemetry;

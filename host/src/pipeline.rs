@@ -1,1 +1,261 @@
-//! (under construction)
+//! One task, end to end: where the steps meet.
+//!
+//! ```text
+//! accept ─► (prompt approved) ─► queue ─► place ─► prepare ─► run ─► result ─► output gate ─► commit
+//!                                            ▲                 │
+//!                                            └── next attempt ─┴─ parked, asked: waits for people
+//! ```
+//! The store holds the truth; this module drives it. Whatever it was doing when the process died is found again by
+//! `recover`, and what was running is ended before anything starts.
+
+mod commit;
+mod prepare;
+mod recover;
+mod resume;
+mod sweep;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::executor::workspace::{Changes, Workspaces};
+use crate::executor::{Control, Ended, Executor, StopReason};
+use crate::gates::keeper::Gatekeeper;
+use crate::gates::running::Running;
+use crate::gateway::{Gateway, Upstream};
+use crate::id::TaskId;
+use crate::policy::Policies;
+use crate::store::tasks::Patch;
+use crate::store::{Store, StoreError};
+use crate::task::state::Happening;
+use crate::task::{EndedBy, Reason, Status, Task};
+
+pub use recover::RecoverError;
+pub use sweep::Retention;
+
+/// Bounds of running tasks.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Tasks that run at the same time; held ones do not count.
+    pub max_concurrent: usize,
+    /// How long what is finished is kept.
+    pub retention: Retention,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_concurrent: 5, retention: Retention::default() }
+    }
+}
+
+/// A handle; clones share everything.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Shared>);
+
+/// What the pipeline works with.
+pub struct Parts {
+    /// Records.
+    pub store: Store,
+    /// Verdicts.
+    pub policies: Policies,
+    /// Tool gates.
+    pub gates: Gatekeeper,
+    /// Agents in terminals.
+    pub executor: Executor,
+    /// Between agents and models.
+    pub gateway: Gateway,
+    /// Folders that agents work in.
+    pub workspaces: Workspaces,
+    /// The model of each agent that uses one.
+    pub models: BTreeMap<String, Upstream>,
+    /// Told when a place may be free.
+    pub places: Arc<Notify>,
+    /// CODA_HOME.
+    pub home: PathBuf,
+    /// Bounds.
+    pub settings: Settings,
+}
+
+struct Shared {
+    parts: Parts,
+    // A std mutex: held for a lookup, never across an await.
+    live: Mutex<HashMap<TaskId, Live>>,
+    tracker: TaskTracker,
+}
+
+/// An attempt that has a place.
+struct Live {
+    running: Option<Arc<Running>>,
+    control: Option<Control>,
+}
+
+impl Pipeline {
+    /// Wires; `run` runs.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared { parts, live: Mutex::default(), tracker: TaskTracker::new() }))
+    }
+
+    /// Starts queued tasks whenever a place is free, and ends what is past its time, until `shutdown`.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let sweeper = tokio::spawn(self.clone().sweep(shutdown.clone()));
+        while !shutdown.is_cancelled() {
+            if let Err(e) = self.fill_places().await {
+                tracing::error!(error = %e, "the queue could not be read");
+            }
+            tokio::select! {
+                () = self.0.parts.places.notified() => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        self.stop_all();
+        self.0.tracker.close();
+        self.0.tracker.wait().await;
+        let _ = sweeper.await;
+    }
+
+    /// Says that there may be work.
+    pub fn look_for_work(&self) {
+        self.0.parts.places.notify_one();
+    }
+
+    async fn fill_places(&self) -> Result<(), StoreError> {
+        let free = self.0.parts.settings.max_concurrent.saturating_sub(self.running_count());
+        if free == 0 {
+            return Ok(());
+        }
+        let wanted = u32::try_from(free).unwrap_or(u32::MAX);
+        for id in self.0.parts.store.call(move |s| s.queue(wanted)).await? {
+            match self.start_place(&id).await {
+                Ok(Some(task)) => {
+                    let pipeline = self.clone();
+                    self.0.tracker.spawn(async move { pipeline.attempt(task).await });
+                }
+                Ok(None) => {}
+                Err(e) => tracing::error!(task.id = %id, error = %e, "a task could not be started"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the start durable before anything of it happens.
+    async fn start_place(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
+        let wanted = id.clone();
+        let started = self.0.parts.store.call(move |s| s.advance(&wanted, "coda", &Happening::Start, &Patch::default())).await;
+        let task = match started {
+            Ok((task, _)) => task,
+            // Cancelled between the look and the step.
+            Err(StoreError::Conflict { .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        self.live().insert(task.id.clone(), Live { running: None, control: None });
+        Ok(Some(task))
+    }
+
+    /// One attempt: prepare, run, commit. Every way out of it ends or parks the task.
+    #[tracing::instrument(name = "attempt", skip_all, fields(task.id = %task.id, task.attempt = task.attempt))]
+    async fn attempt(&self, task: Task) {
+        let committed = match self.work(&task).await {
+            Ok((running, ended, changes)) => self.commit(&task, &running, ended, &changes).await,
+            Err(reason) => self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await,
+        };
+        if let Err(e) = committed {
+            tracing::error!(error = %e, "the end of an attempt could not be recorded; it is found again at the next start");
+        }
+        self.live().remove(&task.id);
+        self.look_for_work();
+    }
+
+    /// The attempt itself. While it lasts the gates know the task, and nobody else writes to its workspace.
+    async fn work(&self, task: &Task) -> Result<(Arc<Running>, Ended, Changes), Reason> {
+        let lease = self.0.parts.workspaces.lease(&task.chain, task.workspace.as_deref()).await;
+        let lease = lease.map_err(|e| limit("workspace", e.to_string()))?;
+        let running = Arc::new(Running::new(task.clone(), lease.path().to_owned()));
+        if let Some(live) = self.live().get_mut(&task.id) {
+            live.running = Some(running.clone());
+        }
+        let entered = self.0.parts.gates.enter(running.clone());
+        let baseline = self.baseline(task, lease.path()).await;
+        let prepared = self.prepare(task, &running).await?;
+        let ended = self.run_agent(task, &running, prepared).await?;
+        drop(entered);
+        let changes = self.changes(task, &running, baseline).await;
+        Ok((running, ended, changes))
+    }
+
+    /// Ends a task from outside: durable first, then its process.
+    pub async fn end(&self, id: &TaskId, actor: &str, status: Status, reason: Reason) -> Result<(), StoreError> {
+        let (wanted, actor) = (id.clone(), actor.to_owned());
+        let ended = self
+            .0
+            .parts
+            .store
+            .call(move |s| s.advance(&wanted, &actor, &Happening::End(status, reason), &Patch::default()))
+            .await;
+        match ended {
+            // A conflict: it had ended by itself.
+            Ok(_) | Err(StoreError::Conflict { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        let control = self.live().get(id).and_then(|l| l.control.clone());
+        if let Some(control) = control {
+            control.stop(StopReason::Cancelled);
+        }
+        self.tell_requests(id).await?;
+        self.look_for_work();
+        Ok(())
+    }
+
+    /// Commits a step; a task that ended meanwhile stays as it ended.
+    async fn finish(&self, id: &TaskId, happening: Happening, patch: Patch) -> Result<(), StoreError> {
+        let wanted = id.clone();
+        match self.0.parts.store.call(move |s| s.advance(&wanted, "coda", &happening, &patch)).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Wakes calls that wait for requests of a task.
+    async fn tell_requests(&self, id: &TaskId) -> Result<(), StoreError> {
+        let wanted = id.clone();
+        for approval in self.0.parts.store.call(move |s| s.requests_of(&wanted)).await? {
+            self.0.parts.gates.tell_decided(&approval);
+        }
+        Ok(())
+    }
+
+    /// Held tasks keep their process and give up their place.
+    fn running_count(&self) -> usize {
+        self.live().values().filter(|l| !l.running.as_ref().is_some_and(|r| r.is_held())).count()
+    }
+
+    fn stop_all(&self) {
+        for live in self.live().values() {
+            if let Some(control) = &live.control {
+                control.stop(StopReason::Shutdown);
+            }
+        }
+    }
+
+    fn set_control(&self, id: &TaskId, control: &Control) {
+        if let Some(live) = self.live().get_mut(id) {
+            if let Some(running) = &live.running {
+                running.set_control(control.clone());
+            }
+            live.control = Some(control.clone());
+        }
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Live>> {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reason that a bound of coda's, or a fault around the agent, gives.
+fn limit(code: &str, text: impl Into<String>) -> Reason {
+    Reason { by: EndedBy::Limit, code: code.into(), text: text.into() }
+}

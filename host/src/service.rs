@@ -1,340 +1,99 @@
 //! What people and clients may ask of coda. MCP, the REST API, the pages and the command line are faces of these verbs;
 //! authorization happens here, once: a record that a principal may not see does not exist for it.
 
-use std::collections::BTreeMap;
+mod decide;
+mod error;
+mod read;
+pub mod settings;
+mod submit;
+mod views;
+mod wording;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::env::Millis;
-use crate::event::TaskEvent;
-use crate::id::{ApprovalId, SessionId, TaskId};
-use crate::identity::{ClientInfo, Principal};
-use crate::policy::contract::{Demand, Permissions, Requirement};
-use crate::task::{Reason, Status, Waiting};
+pub use error::ServiceError;
+pub use settings::Settings;
+pub use views::{
+    ApprovalItem, ApprovalSummary, ApprovalView, Decision, InboxPage, InboxQuery, Submission, TaskView, VoteView, Watchable,
+};
 
-/// A task as a client hands it over.
-#[derive(Debug, Clone, Default)]
-pub struct Submission {
-    /// What to do.
-    pub prompt: String,
-    /// Any JSON value; `None`, `{}` and `""` mean none.
-    pub context: Option<Value>,
-    /// Session to continue: its results become readable, its workspace is kept.
-    pub previous_session_id: Option<SessionId>,
-    /// Agent name; `None` = the configured default.
-    pub agent: Option<String>,
-    /// Named workspace; `None` = one of the chain's own.
-    pub workspace: Option<String>,
-    /// Whether the agent asks its own questions.
-    pub permissions: Permissions,
-    /// Bound on running time, in seconds; `None` = the configured default.
-    pub timeout_s: Option<u64>,
-    /// Whether the envelope carries the workflow protocol.
-    pub workflow_protocol: bool,
-    /// A repeated submission with the same key returns the same task.
-    pub idempotency_key: Option<String>,
-}
-
-/// Which tasks an inbox shows.
-#[derive(Debug, Clone, Default)]
-pub struct InboxQuery {
-    /// Only these; empty = all.
-    pub status: Vec<Status>,
-    /// From the answer before.
-    pub cursor: Option<String>,
-    /// At most; `None` = 50, never more than 200.
-    pub limit: Option<u32>,
-    /// Tasks of every principal of the tenant (needs the role viewer or operator).
-    pub all: bool,
-}
-
-/// One page of an inbox.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct InboxPage {
-    /// Newest first.
-    pub tasks: Vec<TaskView>,
-    /// Every status with its count, over the whole window, not only this page.
-    pub counts: BTreeMap<String, u64>,
-    /// The next page, where there is one.
-    pub next_cursor: Option<String>,
-}
-
-/// A task as its owner sees it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TaskView {
-    /// Id.
-    pub task_id: TaskId,
-    /// What to chain by.
-    pub session_id: SessionId,
-    /// Where it stands.
-    pub status: Status,
-    /// How it waits, while it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<Waiting>,
-    /// Who handed it over.
-    pub principal: String,
-    /// Agent.
-    pub agent: String,
-    /// 0 before the first start.
-    pub attempt: u32,
-    /// First characters of the screened prompt.
-    pub prompt_summary: String,
-    /// One paragraph from the result.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<String>,
-    /// The agent's last progress line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<String>,
-    /// Running time so far, in seconds; stands still after the end.
-    pub elapsed_s: f64,
-    /// Accepted at, RFC 3339.
-    pub created_at: String,
-    /// Session it continues.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub previous_session_id: Option<SessionId>,
-    /// Where a person watches or replays.
-    pub viewer_url: String,
-    /// One sentence: what the user can do now.
-    pub next: String,
-    /// Why it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Reason>,
-    /// What waits for people, while it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approval: Option<ApprovalSummary>,
-    /// The agent's question, while it waits for an answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub feedback: Option<String>,
-    /// The whole screened result; only in the answer to a question about one task, and only when there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Value>,
-    /// Files below the workspace that differ from the start, relative paths; as `result`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub files_changed: Option<Vec<String>>,
-    /// What the caller should know of its own request, such as an ignored argument.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-}
-
-/// What a waiting task waits for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ApprovalSummary {
-    /// Id.
-    pub approval_id: ApprovalId,
-    /// Where a person decides.
-    pub url: String,
-    /// Who must decide.
-    pub requirements: Vec<Requirement>,
-    /// Until when, RFC 3339.
-    pub expires_at: String,
-    /// One sentence.
-    pub reason: String,
-}
-
-/// A request for approval as those who may decide, and its requester, see it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ApprovalView {
-    /// Id.
-    pub approval_id: ApprovalId,
-    /// `open`, `approved`, `denied`, `expired`, `consumed`, `withdrawn`.
-    pub status: String,
-    /// Of which task.
-    pub task_id: TaskId,
-    /// The task in one line.
-    pub task_summary: String,
-    /// Who asked.
-    pub requester: String,
-    /// Whose rights it would use.
-    pub acting_as: String,
-    /// Gate word.
-    pub gate: String,
-    /// What exactly would pass: prompt text, or each call (tool, arguments, working directory). Screened.
-    pub items: Vec<ApprovalItem>,
-    /// Why, and what would happen.
-    pub demand: Demand,
-    /// Who must agree.
-    pub requirements: Vec<Requirement>,
-    /// Who decided what so far.
-    pub votes: Vec<VoteView>,
-    /// Requested at, RFC 3339.
-    pub created_at: String,
-    /// Until when, RFC 3339.
-    pub expires_at: String,
-    /// Generation of the policy set that asked.
-    pub generation: u64,
-    /// Why it was refused or withdrawn.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Whether the principal who asks may decide now; if not, why not.
-    pub may_decide: Result<(), String>,
-}
-
-/// One thing that would pass.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ApprovalItem {
-    /// Tool name, or `prompt`, or `output`.
-    pub title: String,
-    /// Exact text: the shell command, the arguments, the prompt.
-    pub content: String,
-    /// Where it would take effect.
-    pub working_directory: String,
-    /// Byte ranges in `content` with the rule code of the finding that marks them.
-    pub marked: Vec<(u32, u32, String)>,
-}
-
-/// One person's decision.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct VoteView {
-    /// Who.
-    pub principal: String,
-    /// For or against.
-    pub approve: bool,
-    /// Why.
-    pub reason: String,
-    /// When, RFC 3339.
-    pub time: String,
-}
-
-/// What a person decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// Let it pass, once.
-    Approve {
-        /// Optional words.
-        reason: String,
-    },
-    /// Refuse.
-    Deny {
-        /// Told to the agent and the submitter; must not be empty.
-        reason: String,
-    },
-}
-
-/// Why a verb was refused. The text is for the caller; details are in the log.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ServiceError {
-    /// The request is not well formed: what, and how it must be.
-    #[error("{0}")]
-    Invalid(String),
-    /// No such thing, or none that the principal may see.
-    #[error("{0} not found")]
-    NotFound(String),
-    /// The principal lacks a right.
-    #[error("{0}")]
-    Forbidden(String),
-    /// The state does not allow it: what it is, and what could be done instead.
-    #[error("{0}")]
-    Conflict(String),
-    /// A bound is reached: which, and when to try again.
-    #[error("{0}")]
-    Busy(String),
-    /// coda itself failed; the log has the detail under this id.
-    #[error("internal error {0}; the server's log has the detail")]
-    Internal(String),
-}
-
-impl ServiceError {
-    /// Stable word for machines.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            ServiceError::Invalid(_) => "invalid",
-            ServiceError::NotFound(_) => "not_found",
-            ServiceError::Forbidden(_) => "forbidden",
-            ServiceError::Conflict(_) => "conflict",
-            ServiceError::Busy(_) => "busy",
-            ServiceError::Internal(_) => "internal",
-        }
-    }
-}
+use crate::gates::keeper::Gatekeeper;
+use crate::id::TaskId;
+use crate::identity::{Principal, Role};
+use crate::pipeline::Pipeline;
+use crate::policy::Policies;
+use crate::store::Store;
+use crate::task::Task;
 
 /// The verbs. A handle; clones share everything.
 #[derive(Clone)]
-pub struct Service {}
+pub struct Service(Arc<Parts>);
+
+/// What the verbs work on.
+pub struct Parts {
+    /// Records.
+    pub store: Store,
+    /// Verdicts.
+    pub policies: Policies,
+    /// Held calls.
+    pub gates: Gatekeeper,
+    /// Running tasks.
+    pub pipeline: Pipeline,
+    /// Bounds, agents, workspaces, labels.
+    pub settings: Settings,
+    /// CODA_HOME.
+    pub home: PathBuf,
+}
 
 impl Service {
-    /// Judges the prompt, accepts the task durably and answers at once. A prompt that a policy denies is an accepted
-    /// task with status `denied`: it has an id, a reason and a place in the inbox.
-    pub async fn submit(&self, who: &Principal, client: &ClientInfo, submission: Submission) -> Result<TaskView, ServiceError> {
-        let _ = (who, client, submission);
-        Err(not_yet())
+    /// Wires.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
-    /// The principal's tasks of the inbox window (24 h, plus everything that still waits), newest first.
-    pub async fn inbox(&self, who: &Principal, query: InboxQuery) -> Result<InboxPage, ServiceError> {
-        let _ = (who, query);
-        Err(not_yet())
+    /// A task that `who` may read: its own, or, with the role, anybody's of the tenant. For all others it does not exist.
+    async fn readable(&self, who: &Principal, id: &TaskId) -> Result<Task, ServiceError> {
+        let task = self.find(who, id).await?;
+        let reader = who.has_role(Role::VIEWER, &task.labels) || who.has_role(Role::OPERATOR, &task.labels);
+        let own = task.principal == who.name && (reader || who.has_role(Role::SUBMITTER, &task.labels));
+        if own || reader || self.decides_on(who, &task).await? {
+            Ok(task)
+        } else {
+            Err(ServiceError::NotFound(format!("task {id}")))
+        }
     }
 
-    /// One task with its result.
-    pub async fn task(&self, who: &Principal, task: &TaskId) -> Result<TaskView, ServiceError> {
-        let _ = (who, task);
-        Err(not_yet())
+    /// A task that `who` may steer: its own, or an operator.
+    async fn steerable(&self, who: &Principal, id: &TaskId) -> Result<Task, ServiceError> {
+        let task = self.readable(who, id).await?;
+        let own = task.principal == who.name && who.has_role(Role::SUBMITTER, &task.labels);
+        if own || who.has_role(Role::OPERATOR, &task.labels) {
+            Ok(task)
+        } else {
+            Err(ServiceError::Forbidden("only the submitter or an operator may do this".into()))
+        }
     }
 
-    /// A unified diff of the files that the task changed, screened.
-    pub async fn diff(&self, who: &Principal, task: &TaskId) -> Result<String, ServiceError> {
-        let _ = (who, task);
-        Err(not_yet())
+    async fn find(&self, who: &Principal, id: &TaskId) -> Result<Task, ServiceError> {
+        let wanted = id.clone();
+        let task = self.0.store.call(move |s| s.task(&wanted)).await?;
+        if task.tenant == who.tenant { Ok(task) } else { Err(ServiceError::NotFound(format!("task {id}"))) }
     }
 
-    /// The task's events after `after`, at most `limit`.
-    pub async fn events(&self, who: &Principal, task: &TaskId, after: u64, limit: u32) -> Result<Vec<TaskEvent>, ServiceError> {
-        let _ = (who, task, after, limit);
-        Err(not_yet())
-    }
-
-    /// Ends a task. Idempotent on an ended one.
-    pub async fn cancel(&self, who: &Principal, task: &TaskId, reason: &str) -> Result<TaskView, ServiceError> {
-        let _ = (who, task, reason);
-        Err(not_yet())
-    }
-
-    /// Answers a task that is `info_needed`: it goes on as its next attempt. The answer passes the prompt gate.
-    pub async fn answer(&self, who: &Principal, task: &TaskId, text: &str) -> Result<TaskView, ServiceError> {
-        let _ = (who, task, text);
-        Err(not_yet())
-    }
-
-    /// Requests that the principal may decide or has made; `open` first, newest first. `status` filters by word.
-    pub async fn approvals(&self, who: &Principal, status: Option<&str>) -> Result<Vec<ApprovalView>, ServiceError> {
-        let _ = (who, status);
-        Err(not_yet())
-    }
-
-    /// One request.
-    pub async fn approval(&self, who: &Principal, id: &ApprovalId) -> Result<ApprovalView, ServiceError> {
-        let _ = (who, id);
-        Err(not_yet())
-    }
-
-    /// A person's decision. Refused without an interactive login, without the role, and for the requester unless allowed.
-    pub async fn decide(&self, who: &Principal, id: &ApprovalId, decision: Decision) -> Result<ApprovalView, ServiceError> {
-        let _ = (who, id, decision);
-        Err(not_yet())
-    }
-
-    /// Whether the principal may watch this task, and if so where its transcript lies.
-    pub async fn watch(&self, who: &Principal, task: &TaskId) -> Result<Watchable, ServiceError> {
-        let _ = (who, task);
-        Err(not_yet())
+    /// An approver may read a task while a request addressed to them is open.
+    async fn decides_on(&self, who: &Principal, task: &Task) -> Result<bool, ServiceError> {
+        let id = task.id.clone();
+        let pending = self.0.store.call(move |s| s.pending_approval(&id)).await?;
+        Ok(pending.is_some_and(|a| a.requirements.iter().any(|r| who.has_role(&r.role, &task.labels))))
     }
 }
 
-/// What a viewer needs to know of a task that its principal may watch.
-#[derive(Debug, Clone)]
-pub struct Watchable {
-    /// Id.
-    pub task: TaskId,
-    /// Where it stands.
-    pub status: Status,
-    /// The asciicast of all attempts so far.
-    pub transcript: std::path::PathBuf,
-    /// Ended at, where it has.
-    pub ended_ms: Option<Millis>,
-}
-
-fn not_yet() -> ServiceError {
-    ServiceError::Internal("unwired".into())
+impl Service {
+    /// Agents that can be asked for, sorted.
+    #[must_use]
+    pub fn agents(&self) -> Vec<String> {
+        self.0.settings.agents.iter().cloned().collect()
+    }
 }

@@ -3,13 +3,16 @@
 //! One connection writes, a few read. A verb is one transaction; none is visible outside. WAL with `synchronous=FULL`:
 //! when a verb has returned, what it wrote survives a crash of the process and of the machine.
 
-mod accounts;
-mod approvals;
-mod audit;
-mod calls;
+pub mod accounts;
+pub mod approvals;
+pub(crate) mod audit;
+pub mod calls;
+pub mod decisions;
 mod events;
 mod policy_sets;
-mod tasks;
+mod retention;
+mod row;
+pub mod tasks;
 
 pub use policy_sets::{PolicyState, Quarantined, SetRow, StoredSet};
 
@@ -56,6 +59,14 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+    /// A bound is reached.
+    #[error("{limit} {what} is the most; try again later")]
+    Bound {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: u64,
+    },
     /// The file system has no room, or refuses.
     #[error("the store cannot write: {0}; free some disk space below CODA_HOME")]
     Full(String),
@@ -83,6 +94,8 @@ struct Connections {
     // A std mutex: held for one transaction at a time, on a blocking thread, never across an await.
     writer: Mutex<Connection>,
     readers: Vec<Mutex<Connection>>,
+    // Counts commits, so that readers can wait for news instead of asking again and again.
+    commits: tokio::sync::watch::Sender<u64>,
 }
 
 impl Store {
@@ -102,7 +115,7 @@ impl Store {
                 Ok(Mutex::new(reader))
             })
             .collect::<Result<_, StoreError>>()?;
-        Ok(Self(Arc::new(Connections { writer: Mutex::new(writer), readers })))
+        Ok(Self(Arc::new(Connections { writer: Mutex::new(writer), readers, commits: tokio::sync::watch::Sender::new(0) })))
     }
 
     /// One write transaction: committed if `verb` returns `Ok`, rolled back otherwise.
@@ -114,6 +127,7 @@ impl Store {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = verb(&transaction)?;
         transaction.commit()?;
+        self.0.commits.send_modify(|count| *count += 1);
         Ok(value)
     }
 
@@ -131,6 +145,12 @@ impl Store {
         let value = verb(&transaction)?;
         drop(transaction);
         Ok(value)
+    }
+
+    /// Changes with every commit.
+    #[must_use]
+    pub fn commits(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.commits.subscribe()
     }
 
     /// Runs a verb off the async threads. Every caller in async code goes through here.

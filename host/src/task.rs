@@ -1,5 +1,8 @@
 //! Tasks: what they are made of. The state machine is in `state`, the text an agent gets in `envelope`.
 
+pub mod envelope;
+pub mod state;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::http;
+
 /// Human output by default, JSON on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -30,6 +32,12 @@ pub enum CliError {
         /// What it said.
         message: String,
     },
+    /// The task ended otherwise than completed. Exit code 6.
+    #[error("{0}")]
+    NotCompleted(String),
+    /// The task waits for people, or still runs. Exit code 7.
+    #[error("{0}")]
+    Waits(String),
     /// Anything else. Exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -44,18 +52,39 @@ pub struct Context {
     pub format: Format,
     /// The server's address, `http://127.0.0.1:8484`; `None` = as server.json in CODA_HOME says.
     pub server: Option<String>,
+    /// `CODA_TOKEN`: used instead of a login, but for what only a person may do.
+    pub token: Option<String>,
 }
 
 impl Context {
     /// GET of a REST path such as `/v1/policies`.
     pub async fn get(&self, path: &str) -> Result<Value, CliError> {
-        let _ = path;
-        Err(CliError::Failed("unwired".into()))
+        http::json(self, http::Method::GET, path, None).await
     }
 
     /// POST of a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
-        let _ = (path, body);
-        Err(CliError::Failed("unwired".into()))
+        http::json(self, http::Method::POST, path, Some(body)).await
+    }
+
+    /// DELETE of a REST path.
+    pub async fn delete(&self, path: &str) -> Result<Value, CliError> {
+        http::json(self, http::Method::DELETE, path, None).await
+    }
+
+    /// GET of something that is not one JSON document, such as NDJSON: handed to `take` piece by piece.
+    pub async fn stream(&self, path: &str, take: &mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send)) -> Result<(), CliError> {
+        http::stream(self, path, take).await
+    }
+
+    /// GET of something that is not one JSON document, as one text.
+    pub async fn text(&self, path: &str) -> Result<String, CliError> {
+        let mut bytes = Vec::new();
+        self.stream(path, &mut |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .await?;
+        String::from_utf8(bytes).map_err(|_| CliError::Failed("the server's answer is not text".into()))
     }
 }

@@ -10,10 +10,25 @@ pub struct Cleared<T> {
     decision: DecisionId,
 }
 
+impl Cleared<String> {
+    /// A prompt that was cleared earlier and stored since.
+    #[must_use]
+    pub fn on_record(prompt: crate::store::decisions::OnRecord) -> Self {
+        let (value, decision) = prompt.into_parts();
+        Self { value, decision }
+    }
+}
+
 impl<T> Cleared<T> {
     /// INVARIANT: called where a judgment allowed `value`, and nowhere else.
     pub(in crate::policy) fn by(decision: DecisionId, value: T) -> Self {
         Self { value, decision }
+    }
+
+    /// A cleared value for a test that needs one and no policy.
+    #[cfg(test)]
+    pub(crate) fn for_test(value: T) -> Self {
+        Self::by(DecisionId::new(), value)
     }
 
     /// What was cleared.

@@ -113,17 +113,16 @@ impl Judgment {
     }
 
     /// The content, if the chain allows it.
-    #[expect(clippy::result_large_err, reason = "who is stopped needs the whole judgment, and this is no hot path")]
-    pub fn cleared(self) -> Result<Cleared<String>, (Self, Stopped)> {
+    pub fn cleared(self) -> Result<Cleared<String>, Box<(Self, Stopped)>> {
         match &self.verdict {
             Verdict::Allow { .. } => Ok(Cleared::by(self.decision.clone(), self.content)),
             Verdict::NeedsApproval(demand) => {
                 let demand = demand.clone();
-                Err((self, Stopped::NeedsApproval(demand)))
+                Err(Box::new((self, Stopped::NeedsApproval(demand))))
             }
             Verdict::Deny { findings } => {
                 let findings = findings.clone();
-                Err((self, Stopped::Deny(findings)))
+                Err(Box::new((self, Stopped::Deny(findings))))
             }
         }
     }

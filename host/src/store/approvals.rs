@@ -1,1 +1,314 @@
-//! (under construction)
+//! Requests for approval, votes, and their single use.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
+use serde_json::json;
+
+use super::audit::append_audit;
+use super::events::append_event;
+use super::row::{json, signed, text, unsigned, unsigned_opt, word};
+use super::tasks::get;
+use super::{Store, StoreError};
+use crate::approval::request::{Approval, Standing, Vote};
+use crate::approval::tally::tally;
+use crate::env::{self, Millis};
+use crate::id::{ApprovalId, TaskId};
+
+/// A request that is about to be stored: standing `open`, no votes.
+pub type NewApproval = Approval;
+
+/// An item of a request that fits a call.
+#[derive(Debug, Clone)]
+pub struct Match {
+    /// The request.
+    pub approval: Approval,
+    /// Which of its items.
+    pub item: usize,
+}
+
+impl Store {
+    /// Asks: one request per call; a conflict where one is open already.
+    pub fn request_approval(&self, new: &NewApproval) -> Result<(), StoreError> {
+        self.write(|tx| {
+            for item in &new.items {
+                if matching(tx, &new.task, &item.call_key, "'open'")?.is_some() {
+                    return Err(StoreError::Conflict { what: "the list of open requests".into() });
+                }
+            }
+            insert_approval(tx, new)
+        })
+    }
+
+    /// One request.
+    pub fn approval(&self, id: &ApprovalId) -> Result<Approval, StoreError> {
+        self.read(|tx| read_one(tx, id))
+    }
+
+    /// Requests of a tenant, open first, then newest first.
+    pub fn approvals(&self, tenant: &str, standing: Option<Standing>, limit: u32) -> Result<Vec<Approval>, StoreError> {
+        self.read(|tx| {
+            let only = standing.map(|s| format!("AND status = '{}'", s.as_str())).unwrap_or_default();
+            let sql =
+                format!("SELECT * FROM approval WHERE tenant = ?1 {only} ORDER BY status <> 'open', created_ms DESC LIMIT ?2");
+            collect(tx, &sql, rusqlite::params![tenant, limit])
+        })
+    }
+
+    /// The newest request of a task that is open, or approved and not used up.
+    pub fn pending_approval(&self, task: &TaskId) -> Result<Option<Approval>, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT * FROM approval WHERE task = ?1 AND status IN ('open', 'approved') ORDER BY status <> 'open', created_ms DESC LIMIT 1";
+            Ok(collect(tx, sql, [task.as_str()])?.pop())
+        })
+    }
+
+    /// The newest request of each parked task, where it is settled.
+    pub fn parked_with_decision(&self) -> Result<Vec<Approval>, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT a.* FROM approval a JOIN task t ON t.id = a.task WHERE t.status = 'needs_approval' AND t.waiting = 'parked' \
+                       AND a.created_ms = (SELECT max(created_ms) FROM approval WHERE task = t.id) AND a.status <> 'open'";
+            collect(tx, sql, [])
+        })
+    }
+
+    /// The request that a call can use, wait for, or was refused by: approved and unused before open before denied.
+    pub fn approval_for_call(&self, task: &TaskId, call_key: &str) -> Result<Option<Match>, StoreError> {
+        self.read(|tx| matching(tx, task, call_key, "'open', 'approved', 'denied'"))
+    }
+
+    /// Approved items of a task that are not used yet.
+    pub fn unused_grants(&self, task: &TaskId) -> Result<Vec<Match>, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT * FROM approval WHERE task = ?1 AND status = 'approved' ORDER BY created_ms";
+            let mut grants = Vec::new();
+            for approval in collect(tx, sql, [task.as_str()])? {
+                let mut unused = tx
+                    .prepare_cached("SELECT item FROM approval_item WHERE approval = ?1 AND consumed_ms IS NULL ORDER BY item")?;
+                let items =
+                    unused.query_map([approval.id.as_str()], |row| row.get::<_, u32>(0))?.collect::<Result<Vec<_>, _>>()?;
+                grants.extend(items.into_iter().map(|item| Match { approval: approval.clone(), item: item as usize }));
+            }
+            Ok(grants)
+        })
+    }
+
+    /// Adds a person's vote and says where the request stands now. The caller has checked who it is and which roles count.
+    pub fn vote(&self, id: &ApprovalId, vote: &Vote, login: &str) -> Result<Approval, StoreError> {
+        self.write(|tx| {
+            let mut approval = read_one(tx, id)?;
+            if approval.standing != Standing::Open || approval.expires_ms <= vote.time_ms {
+                return Err(StoreError::Conflict { what: format!("request {id} is not open any more; it") });
+            }
+            if approval.votes.iter().any(|v| v.principal == vote.principal) {
+                return Err(StoreError::Conflict { what: format!("{} has voted already; the request", vote.principal) });
+            }
+            tx.execute(
+                "INSERT INTO vote (approval, principal, roles, approve, reason, login, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                rusqlite::params![id.as_str(), vote.principal, text(&vote.roles), vote.approve, vote.reason, login, signed(vote.time_ms)],
+            )?;
+            approval.votes.push(vote.clone());
+            let standing = tally(&approval.requirements, &approval.votes);
+            let reason = (!vote.approve).then_some(vote.reason.as_str());
+            let body = json!({ "approval": id.as_str(), "approve": vote.approve, "standing": standing.as_str(), "roles": vote.roles,
+                "binding": approval.binding(), "generation": approval.generation, "login": login });
+            settle(tx, &mut approval, standing, vote.time_ms, reason)?;
+            let task = get(tx, &approval.task)?;
+            append_event(tx, &task, "voted", &json!({ "approval": id.as_str(), "approve": vote.approve, "by": vote.principal, "standing": standing.as_str() }))?;
+            append_audit(tx, "approval.voted", &vote.principal, &approval.tenant, Some(&approval.task), &body)?;
+            Ok(approval)
+        })
+    }
+
+    /// Uses one item, once. Committed before anything passes.
+    pub fn consume_approval(&self, id: &ApprovalId, item: usize, decision: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let mut approval = read_one(tx, id)?;
+            let now = env::now_ms();
+            if approval.standing != Standing::Approved || approval.expires_ms <= now {
+                return Err(StoreError::Conflict { what: format!("request {id}") });
+            }
+            let changed = tx.execute(
+                "UPDATE approval_item SET consumed_ms = ?3 WHERE approval = ?1 AND item = ?2 AND consumed_ms IS NULL",
+                rusqlite::params![id.as_str(), signed(item as u64), signed(now)],
+            )?;
+            if changed != 1 {
+                return Err(StoreError::Conflict { what: format!("item {item} of request {id}") });
+            }
+            let left: i64 = tx.query_row(
+                "SELECT count(*) FROM approval_item WHERE approval = ?1 AND consumed_ms IS NULL",
+                [id.as_str()],
+                |r| r.get(0),
+            )?;
+            if left == 0 {
+                settle(tx, &mut approval, Standing::Consumed, now, None)?;
+            }
+            let body = json!({ "approval": id.as_str(), "item": item, "decision": decision, "binding": approval.binding() });
+            append_audit(tx, "approval.consumed", "coda", &approval.tenant, Some(&approval.task), &body)?;
+            Ok(())
+        })
+    }
+
+    /// Ends a request that nothing asks for any more.
+    pub fn withdraw_approval(&self, id: &ApprovalId, reason: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let mut approval = read_one(tx, id)?;
+            match approval.standing {
+                Standing::Open | Standing::Approved => {
+                    settle(tx, &mut approval, Standing::Withdrawn, env::now_ms(), Some(reason))?;
+                    let body = json!({ "approval": id.as_str(), "reason": reason });
+                    append_audit(tx, "approval.withdrawn", "coda", &approval.tenant, Some(&approval.task), &body)?;
+                    Ok(())
+                }
+                Standing::Denied | Standing::Expired | Standing::Consumed | Standing::Withdrawn => Ok(()),
+            }
+        })
+    }
+
+    /// Ends what is past its time and says which requests that were.
+    pub fn expire_approvals(&self, now: Millis) -> Result<Vec<Approval>, StoreError> {
+        let due = self.read(|tx| {
+            collect(tx, "SELECT * FROM approval WHERE status IN ('open', 'approved') AND expires_ms <= ?1", [signed(now)])
+        })?;
+        if due.is_empty() {
+            return Ok(due);
+        }
+        self.write(|tx| {
+            let mut expired = Vec::new();
+            for mut approval in due {
+                let reason = if approval.standing == Standing::Open {
+                    "nobody decided in time"
+                } else {
+                    "it was approved and not used in time"
+                };
+                settle(tx, &mut approval, Standing::Expired, now, Some(reason))?;
+                append_audit(
+                    tx,
+                    "approval.expired",
+                    "coda",
+                    &approval.tenant,
+                    Some(&approval.task),
+                    &json!({ "approval": approval.id.as_str() }),
+                )?;
+                expired.push(approval);
+            }
+            Ok(expired)
+        })
+    }
+}
+
+fn settle(
+    tx: &Transaction<'_>,
+    approval: &mut Approval,
+    standing: Standing,
+    now: Millis,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    if standing == approval.standing {
+        return Ok(());
+    }
+    approval.standing = standing;
+    approval.decided_ms = Some(now);
+    approval.reason = reason.map(str::to_owned);
+    tx.execute(
+        "UPDATE approval SET status = ?2, decided_ms = ?3, reason = ?4 WHERE id = ?1",
+        rusqlite::params![approval.id.as_str(), standing.as_str(), signed(now), approval.reason],
+    )?;
+    Ok(())
+}
+
+fn matching(tx: &Transaction<'_>, task: &TaskId, call_key: &str, standings: &str) -> Result<Option<Match>, StoreError> {
+    let sql = format!(
+        "SELECT a.id, i.item FROM approval a JOIN approval_item i ON i.approval = a.id WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL \
+         AND a.status IN ({standings}) ORDER BY CASE a.status WHEN 'approved' THEN 0 WHEN 'open' THEN 1 ELSE 2 END, a.created_ms LIMIT 1"
+    );
+    let found =
+        tx.query_row(&sql, [task.as_str(), call_key], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))).optional()?;
+    let Some((id, item)) = found else { return Ok(None) };
+    let id = ApprovalId::parse(&id).map_err(|e| StoreError::Corrupt { what: "approval id".into(), why: e.to_string() })?;
+    Ok(Some(Match { approval: read_one(tx, &id)?, item: item as usize }))
+}
+
+/// Adds a request inside another verb's transaction.
+pub(super) fn insert_approval(tx: &Transaction<'_>, new: &NewApproval) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO approval (id, tenant, task, gate, status, binding, items, demand, decision, generation, set_digest, requester, requirements, \
+         allow_requester, created_ms, expires_ms) VALUES (:id, :tenant, :task, :gate, 'open', :binding, :items, :demand, :decision, :generation, :set_digest, \
+         :requester, :requirements, :allow_requester, :created_ms, :expires_ms)",
+        named_params! {
+            ":id": new.id.as_str(), ":tenant": new.tenant, ":task": new.task.as_str(), ":gate": new.gate.as_str(), ":binding": new.binding(),
+            ":items": text(&new.items), ":demand": text(&new.demand), ":decision": new.decision.as_str(), ":generation": signed(new.generation),
+            ":set_digest": new.set_digest, ":requester": new.requester, ":requirements": text(&new.requirements), ":allow_requester": new.allow_requester,
+            ":created_ms": signed(new.created_ms), ":expires_ms": signed(new.expires_ms),
+        },
+    )?;
+    for (index, item) in new.items.iter().enumerate() {
+        tx.execute(
+            "INSERT INTO approval_item (approval, item, task, call_key) VALUES (?1, ?2, ?3, ?4)",
+            rusqlite::params![new.id.as_str(), signed(index as u64), new.task.as_str(), item.call_key],
+        )?;
+    }
+    let task = get(tx, &new.task)?;
+    let codes: Vec<&str> = new.demand.findings.iter().map(|f| f.code.as_str()).collect();
+    let body = json!({ "approval": new.id.as_str(), "gate": new.gate.as_str(), "codes": codes, "requirements": new.requirements, "reason": new.demand.reason });
+    append_event(tx, &task, "approval-requested", &body)?;
+    let record = json!({ "approval": new.id.as_str(), "gate": new.gate.as_str(), "binding": new.binding(), "codes": codes, "requirements": new.requirements,
+        "generation": new.generation, "set_digest": new.set_digest, "decision": new.decision.as_str() });
+    append_audit(tx, "approval.requested", "coda", &new.tenant, Some(&new.task), &record)?;
+    Ok(())
+}
+
+fn collect(tx: &Transaction<'_>, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<Approval>, StoreError> {
+    let mut statement = tx.prepare_cached(sql)?;
+    let rows = statement.query_map(parameters, |row| Ok(read(row)))?;
+    let mut approvals = rows.map(|row| row?).collect::<Result<Vec<Approval>, StoreError>>()?;
+    for approval in &mut approvals {
+        approval.votes = votes(tx, &approval.id)?;
+    }
+    Ok(approvals)
+}
+
+fn read_one(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Approval, StoreError> {
+    collect(tx, "SELECT * FROM approval WHERE id = ?1", [id.as_str()])?
+        .pop()
+        .ok_or_else(|| StoreError::NotFound { what: format!("approval {id}") })
+}
+
+fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT principal, roles, approve, reason, time_ms FROM vote WHERE approval = ?1 ORDER BY time_ms, principal",
+    )?;
+    let mut rows = statement.query([id.as_str()])?;
+    let mut votes = Vec::new();
+    while let Some(row) = rows.next()? {
+        votes.push(Vote {
+            principal: row.get("principal")?,
+            roles: json(row, "roles")?,
+            approve: row.get("approve")?,
+            reason: row.get("reason")?,
+            time_ms: unsigned(row, "time_ms")?,
+        });
+    }
+    Ok(votes)
+}
+
+fn read(row: &Row<'_>) -> Result<Approval, StoreError> {
+    Ok(Approval {
+        id: word(row, "id")?,
+        tenant: row.get("tenant")?,
+        task: word(row, "task")?,
+        gate: word(row, "gate")?,
+        standing: word(row, "status")?,
+        items: json(row, "items")?,
+        demand: json(row, "demand")?,
+        decision: word(row, "decision")?,
+        generation: unsigned(row, "generation")?,
+        set_digest: row.get("set_digest")?,
+        requester: row.get("requester")?,
+        requirements: json(row, "requirements")?,
+        allow_requester: row.get("allow_requester")?,
+        created_ms: unsigned(row, "created_ms")?,
+        expires_ms: unsigned(row, "expires_ms")?,
+        decided_ms: unsigned_opt(row, "decided_ms")?,
+        reason: row.get("reason")?,
+        votes: Vec::new(),
+    })
+}

@@ -1,1 +1,73 @@
-//! (under construction)
+//! Calls that were released to run. A call is written here before the agent may run it, so that it is released at most once.
+
+use rusqlite::OptionalExtension as _;
+use serde_json::json;
+
+use super::audit::append_audit;
+use super::events::append_event;
+use super::row::{signed, text};
+use super::tasks::get;
+use super::{Store, StoreError};
+use crate::env;
+use crate::gates::PastCall;
+use crate::id::TaskId;
+use crate::policy::contract::Usage;
+
+/// How often a call with the same id may be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Once {
+    /// Once in each attempt: ids that an agent's model makes up.
+    PerAttempt,
+    /// Once in the task's life: ids that mean the same step in every attempt.
+    PerTask,
+}
+
+impl Store {
+    /// Notes that a call is about to be released. A conflict where it was released before.
+    pub fn release_call(&self, task: &TaskId, call_id: &str, call_key: &str, tool: &str, once: Once) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let record = get(tx, task)?;
+            let attempts = match once {
+                Once::PerAttempt => "AND attempt = ?3",
+                Once::PerTask => "AND attempt <= ?3",
+            };
+            let sql = format!("SELECT 1 FROM call WHERE task = ?1 AND call_id = ?2 {attempts}");
+            let before = tx.query_row(&sql, rusqlite::params![task.as_str(), call_id, record.attempt], |_| Ok(())).optional()?;
+            if before.is_some() {
+                return Err(StoreError::Conflict { what: format!("call '{call_id}' was released before; a call runs at most once, it") });
+            }
+            tx.execute(
+                "INSERT INTO call (task, attempt, call_id, binding, tool, state, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, 'released', ?6)",
+                rusqlite::params![task.as_str(), record.attempt, call_id, call_key, tool, signed(env::now_ms())],
+            )?;
+            let usage = Usage { tool_calls: record.usage.tool_calls.saturating_add(1), ..record.usage };
+            tx.execute("UPDATE task SET usage = ?2 WHERE id = ?1", [task.as_str(), &text(&usage)])?;
+            append_event(tx, &record, "tool-call", &json!({ "call_id": call_id, "tool": tool }))?;
+            append_audit(tx, "call.released", &record.acting_as, &record.tenant, Some(task), &json!({ "call_id": call_id, "tool": tool, "call": call_key }))?;
+            Ok(())
+        })
+    }
+
+    /// Notes that a call's result was seen.
+    pub fn finish_call(&self, task: &TaskId, call_id: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE call SET state = 'finished' WHERE task = ?1 AND call_id = ?2 AND state = 'released'",
+                [task.as_str(), call_id],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Every call released so far, in order.
+    pub fn calls(&self, task: &TaskId) -> Result<Vec<PastCall>, StoreError> {
+        self.read(|tx| {
+            let mut statement =
+                tx.prepare_cached("SELECT call_id, attempt, state FROM call WHERE task = ?1 ORDER BY time_ms, call_id")?;
+            let rows = statement.query_map([task.as_str()], |row| {
+                Ok(PastCall { call_id: row.get(0)?, attempt: row.get(1)?, state: row.get(2)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+}

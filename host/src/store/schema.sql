@@ -38,12 +38,18 @@ CREATE TABLE content (
 
 CREATE TABLE approval (
     id TEXT PRIMARY KEY, tenant TEXT NOT NULL, task TEXT NOT NULL REFERENCES task (id), gate TEXT NOT NULL, status TEXT NOT NULL,
-    binding TEXT NOT NULL, subject TEXT NOT NULL, demand TEXT NOT NULL, decision TEXT NOT NULL, generation INTEGER NOT NULL, set_digest TEXT NOT NULL,
+    binding TEXT NOT NULL, items TEXT NOT NULL, demand TEXT NOT NULL, decision TEXT NOT NULL, generation INTEGER NOT NULL, set_digest TEXT NOT NULL,
     requester TEXT NOT NULL, requirements TEXT NOT NULL, allow_requester INTEGER NOT NULL, created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
-    decided_ms INTEGER, consumed_ms INTEGER, reason TEXT, version INTEGER NOT NULL
+    decided_ms INTEGER, reason TEXT
 ) STRICT;
 CREATE INDEX approval_open ON approval (status, expires_ms);
 CREATE INDEX approval_task ON approval (task, created_ms);
+-- What an approval lets pass, item by item; each once.
+CREATE TABLE approval_item (
+    approval TEXT NOT NULL REFERENCES approval (id), item INTEGER NOT NULL, task TEXT NOT NULL, call_key TEXT NOT NULL, consumed_ms INTEGER,
+    PRIMARY KEY (approval, item)
+) STRICT;
+CREATE INDEX approval_item_call ON approval_item (task, call_key);
 CREATE TABLE vote (
     approval TEXT NOT NULL REFERENCES approval (id), principal TEXT NOT NULL, roles TEXT NOT NULL, approve INTEGER NOT NULL, reason TEXT NOT NULL,
     login TEXT NOT NULL, time_ms INTEGER NOT NULL, PRIMARY KEY (approval, principal)
@@ -66,7 +72,7 @@ CREATE TABLE policy_quarantine (digest TEXT PRIMARY KEY, reason TEXT NOT NULL, b
 
 -- Secrets are stored as SHA-256 only.
 CREATE TABLE token (
-    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, roles TEXT NOT NULL, secret_sha256 TEXT NOT NULL UNIQUE,
+    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, name TEXT NOT NULL, roles TEXT NOT NULL, secret_sha256 TEXT NOT NULL UNIQUE,
     created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, last_used_ms INTEGER, revoked_ms INTEGER, created_by TEXT NOT NULL
 ) STRICT;
 CREATE TABLE login (
@@ -84,3 +90,5 @@ CREATE INDEX audit_task ON audit_record (task, seq);
 CREATE TABLE audit_segment (
     segment INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, head TEXT NOT NULL, hmac TEXT NOT NULL, closed_ms INTEGER NOT NULL
 ) STRICT;
+CREATE TRIGGER audit_record_is_append_only BEFORE UPDATE ON audit_record BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_segment_is_append_only BEFORE UPDATE ON audit_segment BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;

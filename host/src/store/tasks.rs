@@ -1,1 +1,433 @@
-//! (under construction)
+//! Tasks and their attempts.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
+use serde_json::{Value, json};
+
+use super::approvals::{NewApproval, insert_approval};
+use super::audit::append_audit;
+use super::decisions::{DecisionRecord, insert_decision};
+use super::events::append_event;
+use super::row::{json, json_opt, name, signed, text, unsigned, unsigned_opt, word, word_opt};
+use super::{Store, StoreError};
+use crate::env::{self, Millis};
+use crate::id::{SessionId, TaskId};
+use crate::policy::contract::Usage;
+use crate::task::state::{Effect, Happening, State, step};
+use crate::task::{Reason, Status, Task};
+
+/// What happened to a submission.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A new task, durable.
+    New(Box<Task>),
+    /// The same idempotency key was used before: that task.
+    Existing(Box<Task>),
+}
+
+/// What changes with a step, besides the state.
+#[derive(Debug, Default)]
+pub struct Patch {
+    /// The screened result.
+    pub result: Option<Value>,
+    /// How the attempt's process ended, in a word.
+    pub exit: Option<String>,
+    /// More for the event's body.
+    pub body: Option<Value>,
+}
+
+/// Which tasks an inbox holds.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Tenant.
+    pub tenant: String,
+    /// Whose; `None` = everybody's.
+    pub principal: Option<String>,
+    /// Accepted at or after; tasks that still wait or run are in scope however old.
+    pub since_ms: Millis,
+}
+
+/// An attempt that was running when the server stopped.
+#[derive(Debug, Clone)]
+pub struct Leftover {
+    /// The task.
+    pub task: Task,
+    /// The process, if it had one.
+    pub process: Option<(i32, u64)>,
+    /// Whether a released call has no result.
+    pub call_in_flight: bool,
+    /// Whether a request for approval is open or approved and unused.
+    pub request_open: bool,
+}
+
+const COLUMNS: &str = "id, session, tenant, principal, roles, client, agent, workspace, permissions, prompt, context, workflow_protocol, labels, \
+    marks, usage, chain, previous, timeout_s, status, waiting, attempt, acting_as, created_ms, started_ms, ended_ms, reason, result, progress, version";
+const OPEN: &str = "status IN ('queued', 'running', 'needs_approval', 'info_needed')";
+
+impl Store {
+    /// Makes a task durable together with the decision on its prompt and, where people must decide, the request.
+    pub fn accept(
+        &self,
+        task: &Task,
+        idempotency_key: Option<&str>,
+        decision: &DecisionRecord,
+        approval: Option<&NewApproval>,
+        queue_bound: u64,
+    ) -> Result<Accepted, StoreError> {
+        self.write(|tx| {
+            if let Some(existing) = by_key(tx, task, idempotency_key)? {
+                return Ok(Accepted::Existing(Box::new(existing)));
+            }
+            let queued: i64 = tx.query_row("SELECT count(*) FROM task WHERE status = 'queued'", [], |r| r.get(0))?;
+            if task.status == Status::Queued && signed(queue_bound) <= queued {
+                return Err(StoreError::Bound { what: "queued tasks", limit: queue_bound });
+            }
+            insert(tx, task, idempotency_key)?;
+            insert_decision(tx, decision)?;
+            if let Some(approval) = approval {
+                insert_approval(tx, approval)?;
+            }
+            append_event(tx, task, "accepted", &json!({ "status": task.status.as_str(), "agent": task.agent }))?;
+            let body = json!({ "agent": task.agent, "status": task.status.as_str(), "acting_as": task.acting_as, "permissions": name(&task.permissions),
+                "prompt_sha256": env::sha256_hex(task.prompt.as_bytes()), "decision": decision.id.as_str() });
+            append_audit(tx, "task.accepted", &task.principal, &task.tenant, Some(&task.id), &body)?;
+            Ok(Accepted::New(Box::new(task.clone())))
+        })
+    }
+
+    /// One task.
+    pub fn task(&self, id: &TaskId) -> Result<Task, StoreError> {
+        self.read(|tx| get(tx, id))
+    }
+
+    /// The task of a session.
+    pub fn task_by_session(&self, session: &SessionId) -> Result<Task, StoreError> {
+        self.read(|tx| {
+            let sql = format!("SELECT {COLUMNS} FROM task WHERE session = ?1");
+            let found = tx.query_row(&sql, [session.as_str()], |row| Ok(read(row))).optional()?;
+            found.transpose()?.ok_or_else(|| StoreError::NotFound { what: format!("session {session}") })
+        })
+    }
+
+    /// Newest first; `before` is the last task of the page before.
+    pub fn inbox(
+        &self,
+        scope: &Scope,
+        status: &[Status],
+        before: Option<(Millis, &str)>,
+        limit: u32,
+    ) -> Result<Vec<Task>, StoreError> {
+        self.read(|tx| {
+            let wanted = if status.is_empty() { Status::ALL.to_vec() } else { status.to_vec() };
+            let words: Vec<String> = wanted.iter().map(|s| format!("'{}'", s.as_str())).collect();
+            let (before_ms, before_id) = before.unwrap_or((u64::MAX >> 1, "~"));
+            let sql = format!(
+                "SELECT {COLUMNS} FROM task WHERE tenant = :tenant {} AND (created_ms, id) < (:before_ms, :before_id) AND status IN ({}) \
+                 AND (created_ms >= :since OR {OPEN}) ORDER BY created_ms DESC, id DESC LIMIT :limit",
+                whose(scope),
+                words.join(", ")
+            );
+            let mut statement = tx.prepare_cached(&sql)?;
+            let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = Vec::with_capacity(6);
+            let (since, before_ms) = (signed(scope.since_ms), signed(before_ms));
+            parameters.extend_from_slice(&[
+                (":tenant", &scope.tenant as &dyn rusqlite::ToSql),
+                (":before_ms", &before_ms),
+                (":before_id", &before_id),
+                (":since", &since),
+                (":limit", &limit),
+            ]);
+            if let Some(principal) = &scope.principal {
+                parameters.push((":principal", principal));
+            }
+            let rows = statement.query_map(parameters.as_slice(), |row| Ok(read(row)))?;
+            rows.map(|row| row?).collect()
+        })
+    }
+
+    /// Every status with its count.
+    pub fn counts(&self, scope: &Scope) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.read(|tx| {
+            let mut counts: BTreeMap<String, u64> = Status::ALL.iter().map(|s| (s.as_str().to_owned(), 0)).collect();
+            let sql = format!("SELECT status, count(*) AS n FROM task WHERE tenant = :tenant {} AND (created_ms >= :since OR {OPEN}) GROUP BY status", whose(scope));
+            let mut statement = tx.prepare_cached(&sql)?;
+            let since = signed(scope.since_ms);
+            let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":tenant", &scope.tenant), (":since", &since)];
+            if let Some(principal) = &scope.principal {
+                parameters.push((":principal", principal));
+            }
+            let mut rows = statement.query(parameters.as_slice())?;
+            while let Some(row) = rows.next()? {
+                counts.insert(row.get("status")?, unsigned(row, "n")?);
+            }
+            Ok(counts)
+        })
+    }
+
+    /// One step of the state machine, committed with its event and its audit record.
+    pub fn advance(
+        &self,
+        id: &TaskId,
+        actor: &str,
+        happening: &Happening,
+        patch: &Patch,
+    ) -> Result<(Task, Vec<Effect>), StoreError> {
+        self.write(|tx| advance(tx, id, actor, happening, patch))
+    }
+
+    /// Queued tasks, oldest first.
+    pub fn queue(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        self.read(|tx| {
+            let mut statement =
+                tx.prepare_cached("SELECT id FROM task WHERE status = 'queued' ORDER BY created_ms, id LIMIT ?1")?;
+            let ids = statement.query_map([limit], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+            ids.iter()
+                .map(|id| TaskId::parse(id).map_err(|e| StoreError::Corrupt { what: "task id".into(), why: e.to_string() }))
+                .collect()
+        })
+    }
+
+    /// Notes the process of a running attempt, so that a restart can end it.
+    pub fn set_process(&self, id: &TaskId, attempt: u32, pid: i32, pid_start: u64, sandbox: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE attempt SET pid = ?3, pid_start = ?4, sandbox = ?5 WHERE task = ?1 AND attempt = ?2",
+                rusqlite::params![id.as_str(), attempt, pid, signed(pid_start), sandbox],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The agent's last progress line, screened.
+    pub fn set_progress(&self, id: &TaskId, line: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let task = get(tx, id)?;
+            tx.execute("UPDATE task SET progress = ?2 WHERE id = ?1", [id.as_str(), line])?;
+            append_event(tx, &task, "progress", &json!({ "message": line }))
+        })
+    }
+
+    /// Adds to a task's counters.
+    pub fn add_usage(&self, id: &TaskId, add: Usage) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let usage = get(tx, id)?.usage;
+            let sum = Usage {
+                tool_calls: usage.tool_calls.saturating_add(add.tool_calls),
+                input_tokens: usage.input_tokens.saturating_add(add.input_tokens),
+                output_tokens: usage.output_tokens.saturating_add(add.output_tokens),
+                cost_micro_usd: usage.cost_micro_usd.saturating_add(add.cost_micro_usd),
+            };
+            tx.execute("UPDATE task SET usage = ?2 WHERE id = ?1", [id.as_str(), &text(&sum)])?;
+            Ok(())
+        })
+    }
+
+    /// What ran when the server stopped.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        self.read(|tx| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM task WHERE status = 'running' OR (status = 'needs_approval' AND waiting = 'held')"
+            );
+            let mut statement = tx.prepare(&sql)?;
+            let tasks =
+                statement.query_map([], |row| Ok(read(row)))?.map(|row| row?).collect::<Result<Vec<Task>, StoreError>>()?;
+            tasks.into_iter().map(|task| leftover(tx, task)).collect()
+        })
+    }
+}
+
+fn leftover(tx: &Transaction<'_>, task: Task) -> Result<Leftover, StoreError> {
+    let process = tx
+        .query_row(
+            "SELECT pid, pid_start FROM attempt WHERE task = ?1 AND attempt = ?2",
+            rusqlite::params![task.id.as_str(), task.attempt],
+            |row| Ok((row.get::<_, Option<i32>>(0)?, row.get::<_, Option<i64>>(1)?)),
+        )
+        .optional()?;
+    let process = process.and_then(|(pid, start)| Some((pid?, u64::try_from(start?).ok()?)));
+    let exists = |sql: &str| tx.query_row(sql, [task.id.as_str()], |row| row.get::<_, bool>(0));
+    let call_in_flight = exists("SELECT EXISTS (SELECT 1 FROM call WHERE task = ?1 AND state = 'released')")?;
+    let request_open = exists("SELECT EXISTS (SELECT 1 FROM approval WHERE task = ?1 AND status IN ('open', 'approved'))")?;
+    Ok(Leftover { task, process, call_in_flight, request_open })
+}
+
+/// As `Store::advance`, inside another verb's transaction.
+pub(super) fn advance(
+    tx: &Transaction<'_>,
+    id: &TaskId,
+    actor: &str,
+    happening: &Happening,
+    patch: &Patch,
+) -> Result<(Task, Vec<Effect>), StoreError> {
+    let mut task = get(tx, id)?;
+    let before = State { status: task.status, waiting: task.waiting, attempt: task.attempt };
+    let (after, effects) = step(before, happening).map_err(|e| StoreError::Conflict { what: e.to_string() })?;
+    let now = env::now_ms();
+    (task.status, task.waiting, task.attempt) = (after.status, after.waiting, after.attempt);
+    if matches!(happening, Happening::Start) {
+        task.started_ms.get_or_insert(now);
+        tx.execute(
+            "INSERT INTO attempt (task, attempt, started_ms) VALUES (?1, ?2, ?3)",
+            rusqlite::params![id.as_str(), task.attempt, signed(now)],
+        )?;
+    }
+    if let Happening::End(_, reason) = happening {
+        task.reason = Some(reason.clone());
+    }
+    if let (Happening::Interrupt { .. }, Status::Failed) = (happening, after.status) {
+        task.reason = Some(crate::task::state::interrupted(&env::rfc3339(now)));
+    }
+    if after.status.is_final() {
+        task.ended_ms = Some(now);
+        withdraw_requests(tx, &task, now)?;
+    }
+    if let Some(result) = &patch.result {
+        task.result = Some(result.clone());
+    }
+    if let Some(exit) = &patch.exit {
+        tx.execute(
+            "UPDATE attempt SET ended_ms = ?3, exit = ?4 WHERE task = ?1 AND attempt = ?2",
+            rusqlite::params![id.as_str(), task.attempt, signed(now), exit],
+        )?;
+    }
+    task.version += 1;
+    update(tx, &task)?;
+    let (kind, body) = told(&task, happening, patch);
+    append_event(tx, &task, kind, &body)?;
+    append_audit(tx, &format!("task.{kind}"), actor, &task.tenant, Some(id), &without_words(body))?;
+    Ok((task, effects))
+}
+
+/// The audit log holds digests of what people wrote, never the words.
+fn without_words(mut body: Value) -> Value {
+    for name in ["answer", "text"] {
+        if let Some(Value::String(words)) = body.get(name) {
+            let digest = env::sha256_hex(words.as_bytes());
+            body[name] = json!({ "sha256": digest });
+        }
+    }
+    body
+}
+
+/// An ended task asks nobody any more.
+fn withdraw_requests(tx: &Transaction<'_>, task: &Task, now: Millis) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE approval SET status = 'withdrawn', decided_ms = ?2, reason = 'the task has ended' WHERE task = ?1 AND status = 'open'",
+        rusqlite::params![task.id.as_str(), signed(now)],
+    )?;
+    Ok(())
+}
+
+fn told(task: &Task, happening: &Happening, patch: &Patch) -> (&'static str, Value) {
+    let more = patch.body.clone().unwrap_or(Value::Null);
+    match happening {
+        Happening::Start => ("started", json!({ "attempt": task.attempt })),
+        Happening::Hold => ("held", more),
+        Happening::Release => ("released", more),
+        Happening::Park => ("parked", more),
+        Happening::Ask => ("asked", more),
+        Happening::Resume => ("resumed", more),
+        Happening::Interrupt { .. } => ("interrupted", json!({ "status": task.status.as_str() })),
+        Happening::End(status, reason) => {
+            ("ended", json!({ "status": status.as_str(), "by": name(&reason.by), "code": reason.code, "text": reason.text }))
+        }
+    }
+}
+
+/// One task, inside a transaction.
+pub(super) fn get(tx: &Transaction<'_>, id: &TaskId) -> Result<Task, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM task WHERE id = ?1");
+    let found = tx.prepare_cached(&sql)?.query_row([id.as_str()], |row| Ok(read(row))).optional()?;
+    found.transpose()?.ok_or_else(|| StoreError::NotFound { what: format!("task {id}") })
+}
+
+fn by_key(tx: &Transaction<'_>, task: &Task, key: Option<&str>) -> Result<Option<Task>, StoreError> {
+    let Some(key) = key else { return Ok(None) };
+    let sql = format!("SELECT {COLUMNS} FROM task WHERE tenant = ?1 AND principal = ?2 AND idempotency_key = ?3");
+    let found = tx.query_row(&sql, [&task.tenant, &task.principal, key], |row| Ok(read(row))).optional()?;
+    found.transpose()
+}
+
+fn whose(scope: &Scope) -> &'static str {
+    match scope.principal {
+        Some(_) => "AND principal = :principal",
+        None => "",
+    }
+}
+
+fn insert(tx: &Transaction<'_>, task: &Task, key: Option<&str>) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO task ({COLUMNS}, idempotency_key) VALUES (:id, :session, :tenant, :principal, :roles, :client, :agent, :workspace, :permissions, :prompt, \
+         :context, :workflow_protocol, :labels, :marks, :usage, :chain, :previous, :timeout_s, :status, :waiting, :attempt, :acting_as, :created_ms, :started_ms, \
+         :ended_ms, :reason, :result, :progress, :version, :key)"
+    );
+    tx.prepare_cached(&sql)?.execute(named_params! {
+        ":id": task.id.as_str(), ":session": task.session.as_str(), ":tenant": task.tenant, ":principal": task.principal, ":roles": text(&task.roles),
+        ":client": text(&task.client), ":agent": task.agent, ":workspace": task.workspace, ":permissions": name(&task.permissions), ":prompt": task.prompt,
+        ":context": task.context, ":workflow_protocol": task.workflow_protocol, ":labels": text(&task.labels), ":marks": text(&task.marks),
+        ":usage": text(&task.usage), ":chain": task.chain.as_str(), ":previous": task.previous.as_ref().map(SessionId::as_str),
+        ":timeout_s": signed(task.timeout_s), ":status": task.status.as_str(), ":waiting": task.waiting.as_ref().map(name), ":attempt": task.attempt,
+        ":acting_as": task.acting_as, ":created_ms": signed(task.created_ms), ":started_ms": task.started_ms.map(signed), ":ended_ms": task.ended_ms.map(signed),
+        ":reason": task.reason.as_ref().map(text), ":result": task.result.as_ref().map(text), ":progress": task.progress, ":version": signed(task.version), ":key": key,
+    })?;
+    Ok(())
+}
+
+fn update(tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
+    let sql = "UPDATE task SET marks = :marks, status = :status, waiting = :waiting, attempt = :attempt, started_ms = :started_ms, ended_ms = :ended_ms, \
+               reason = :reason, result = :result, version = :version WHERE id = :id";
+    tx.prepare_cached(sql)?.execute(named_params! {
+        ":marks": text(&task.marks), ":status": task.status.as_str(), ":waiting": task.waiting.as_ref().map(name), ":attempt": task.attempt,
+        ":started_ms": task.started_ms.map(signed), ":ended_ms": task.ended_ms.map(signed), ":reason": task.reason.as_ref().map(text),
+        ":result": task.result.as_ref().map(text), ":version": signed(task.version), ":id": task.id.as_str(),
+    })?;
+    Ok(())
+}
+
+fn read(row: &Row<'_>) -> Result<Task, StoreError> {
+    let id: String = row.get("id")?;
+    let session_column = |column: &str| -> Result<SessionId, StoreError> { word(row, column) };
+    let reason: Option<Reason> = json_opt(row, "reason")?;
+    Ok(Task {
+        id: TaskId::parse(&id).map_err(|e| StoreError::Corrupt { what: "task id".into(), why: e.to_string() })?,
+        session: session_column("session")?,
+        tenant: row.get("tenant")?,
+        principal: row.get("principal")?,
+        roles: json(row, "roles")?,
+        client: json(row, "client")?,
+        agent: row.get("agent")?,
+        workspace: row.get("workspace")?,
+        permissions: word(row, "permissions")?,
+        prompt: row.get("prompt")?,
+        context: row.get("context")?,
+        workflow_protocol: row.get("workflow_protocol")?,
+        labels: json(row, "labels")?,
+        marks: json(row, "marks")?,
+        usage: json(row, "usage")?,
+        chain: session_column("chain")?,
+        previous: word_opt(row, "previous")?,
+        timeout_s: unsigned(row, "timeout_s")?,
+        status: word(row, "status")?,
+        waiting: word_opt(row, "waiting")?,
+        attempt: row.get("attempt")?,
+        acting_as: row.get("acting_as")?,
+        created_ms: unsigned(row, "created_ms")?,
+        started_ms: unsigned_opt(row, "started_ms")?,
+        ended_ms: unsigned_opt(row, "ended_ms")?,
+        reason,
+        result: json_opt(row, "result")?,
+        progress: row.get("progress")?,
+        version: unsigned(row, "version")?,
+    })
+}
+
+impl Store {
+    /// Puts on record that somebody read another's task.
+    pub fn note_read(&self, actor: &str, task: &Task, what: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            append_audit(tx, "task.read", actor, &task.tenant, Some(&task.id), &json!({ "what": what, "owner": task.principal }))
+                .map(drop)
+        })
+    }
+}

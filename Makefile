@@ -1,0 +1,23 @@
+# What people run; .ci/run runs the same. Each recipe is a script, so that it can be read and run by itself.
+.PHONY: help setup check lint test demo bench
+
+help:         ## This list
+	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /	/' | expand -t 10
+
+setup:        ## Install what tests and demo need: WASM target, Python clients, Hermes, Chromium, browser build tools
+	@scripts/setup.sh
+
+check:        ## Before a commit: format, lint, unit and integration tests with the built-in agent
+	@scripts/check.sh
+
+lint:         ## Format, clippy, licences and sources, documentation; warnings are errors
+	@scripts/lint.sh
+
+test:         ## Everything, real agents, clients and browser included; installs what is missing
+	@scripts/test.sh
+
+demo:         ## The main job, played with the commands a user types
+	@scripts/demo.sh
+
+bench:        ## The figures of docs/benchmarks.md
+	@scripts/bench.sh

@@ -1,0 +1,275 @@
+//! From the checked configuration to each part's own settings. Nothing is decided here that is not said in coda.toml;
+//! what coda.toml does not name keeps the part's default.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::config::{AgentKind, Config, Credential, WorkspaceSource};
+use crate::executor::{self, Agents};
+use crate::gates::keeper;
+use crate::gateway::{self, Upstream};
+use crate::policy::contract::Requirement;
+use crate::service::settings::LabelRule;
+use crate::web::accounts::{self, Mode, proxy};
+use crate::{audit, mcp, pipeline, policy, service, web};
+
+pub(super) fn listen(config: &Config) -> anyhow::Result<SocketAddr> {
+    let text = &config.settings.server.listen;
+    text.parse().with_context(|| format!("server.listen is '{text}': it must be an address and a port, such as 127.0.0.1:8484"))
+}
+
+pub(super) fn audit(config: &Config) -> audit::Settings {
+    let from = &config.settings.audit;
+    audit::Settings {
+        segment_records: from.segment_records,
+        segment_s: from.segment_s,
+        retention_s: from.keep_s,
+        ..audit::Settings::default()
+    }
+}
+
+pub(super) fn policy(config: &Config) -> policy::Settings {
+    let from = &config.settings.policy;
+    let default = policy::Settings::default();
+    policy::Settings {
+        folder: from.folder.clone().into(),
+        // `config` lets these two words pass and no other.
+        activation: if from.activation == "staged" { policy::Activation::Staged } else { policy::Activation::Auto },
+        workers: if from.workers == 0 { default.workers } else { small(from.workers) },
+        queue_timeout_ms: from.queue_timeout_ms,
+        default_fuel: from.default_fuel,
+        default_timeout_ms: from.default_timeout_ms,
+        default_memory_bytes: from.default_memory_bytes,
+        max_memory_bytes: from.max_memory_bytes,
+        configure_timeout_ms: from.configure_timeout_ms,
+        max_component_bytes: from.max_component_bytes,
+        max_event_bytes: from.max_event_bytes,
+        watch_debounce_ms: from.watch_debounce_ms,
+        keep_sets: small(from.keep_sets),
+        default_approvals: requirements(config),
+        approval_expires_s: small(config.settings.approval.expires_s),
+        guests: from.guests.as_deref().map(|folder| config.in_home(folder)),
+        ..default
+    }
+}
+
+pub(super) fn gates(config: &Config) -> keeper::Settings {
+    let from = &config.settings.approval;
+    keeper::Settings {
+        hold_s: from.hold_s,
+        expires_s: from.expires_s,
+        default_requirements: requirements(config),
+        max_held: size(config.settings.tasks.max_held),
+    }
+}
+
+/// `role` or `role:count`, as checked by `config`.
+fn requirements(config: &Config) -> Vec<Requirement> {
+    let one = |text: &String| match text.rsplit_once(':') {
+        Some((role, count)) => Requirement { role: role.to_owned(), count: count.parse().unwrap_or(1) },
+        None => Requirement { role: text.clone(), count: 1 },
+    };
+    config.settings.approval.default_requirements.iter().map(one).collect()
+}
+
+pub(super) fn gateway(config: &Config) -> gateway::Settings {
+    let from = &config.settings.gateway;
+    gateway::Settings {
+        port: from.port,
+        max_body_bytes: size(from.max_body_bytes),
+        max_response_bytes: size(from.max_response_bytes),
+        max_requests: size(from.max_requests),
+        max_continuations: small(from.max_continuations),
+        keepalive_s: from.keepalive_s,
+        connect_timeout_s: from.connect_timeout_s,
+        first_byte_timeout_s: from.first_byte_timeout_s,
+        idle_timeout_s: from.idle_timeout_s,
+        retries: small(from.retries),
+        credential_cache_s: from.credential_cache_s,
+        credential_timeout_s: from.credential_timeout_s,
+        repairs: gateway::Repairs {
+            drop_blank_text: from.drop_blank_text,
+            drop_orphaned_results: from.drop_orphaned_results,
+            complete_missing_results: from.complete_missing_results,
+            unwrap_databricks_calls: from.unwrap_databricks_calls,
+            fix_finish_reason: from.fix_finish_reason,
+        },
+        ..gateway::Settings::default()
+    }
+}
+
+/// The model of each agent that names one.
+pub(super) fn models(config: &Config) -> BTreeMap<String, Upstream> {
+    let upstream = |name: &String| {
+        let model = config.models.get(name)?;
+        let credential = match &model.credential {
+            Credential::None => None,
+            Credential::Environment(variable) => Some(gateway::Credential::Env(variable.clone())),
+            Credential::File(path) => Some(gateway::Credential::File(path.clone())),
+            Credential::Command(words) => Some(gateway::Credential::Command(words.clone())),
+        };
+        let named = (!model.model.is_empty()).then(|| model.model.clone());
+        Some(Upstream { base_url: model.base_url.clone(), model: named, credential })
+    };
+    config.agents.iter().filter_map(|(agent, profile)| Some((agent.clone(), upstream(profile.model.as_ref()?)?))).collect()
+}
+
+pub(super) fn executor(config: &Config) -> executor::Settings {
+    let (from, tasks) = (&config.settings.executor, &config.settings.tasks);
+    let agents = config.agents.iter().map(|(name, agent)| (name.clone(), profile(config, agent))).collect();
+    let mode = match from.sandbox.as_str() {
+        "landlock" => executor::sandbox::Mode::Require,
+        "none" => executor::sandbox::Mode::Off,
+        _ => executor::sandbox::Mode::BestEffort,
+    };
+    executor::Settings {
+        columns: u16::try_from(from.columns).unwrap_or(120),
+        rows: u16::try_from(from.rows).unwrap_or(40),
+        idle_s: tasks.idle_s,
+        grace_s: from.grace_s,
+        transcript_bytes: from.max_transcript_bytes,
+        result_bytes: tasks.max_result_bytes,
+        sandbox: executor::sandbox::Settings { mode, ..executor::sandbox::Settings::default() },
+        agents,
+        ..executor::Settings::default()
+    }
+}
+
+fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Profile {
+    let kind = match agent.kind {
+        AgentKind::Runbook => executor::agent::Kind::Runbook,
+        AgentKind::Hermes => executor::agent::Kind::Hermes,
+        AgentKind::Custom => executor::agent::Kind::Custom,
+    };
+    let model = agent.model.as_ref().and_then(|name| config.models.get(name)).map(|m| m.model.clone());
+    executor::agent::Profile {
+        kind,
+        command: agent.command.as_deref().map(PathBuf::from).unwrap_or_default(),
+        arguments: agent.arguments.clone(),
+        environment: agent.environment.clone(),
+        model: model.unwrap_or_default(),
+    }
+}
+
+pub(super) fn workspaces(config: &Config) -> executor::workspace::Settings {
+    let profile = |w: &crate::config::Workspace| match &w.source {
+        WorkspaceSource::Path(path) => {
+            executor::workspace::Profile { path: Some(path.clone()), git: None, allow: w.principals.clone() }
+        }
+        WorkspaceSource::Git(url) => {
+            executor::workspace::Profile { path: None, git: Some(url.clone()), allow: w.principals.clone() }
+        }
+    };
+    executor::workspace::Settings { named: config.workspaces.iter().map(|(name, w)| (name.clone(), profile(w))).collect() }
+}
+
+pub(super) fn pipeline(config: &Config) -> pipeline::Settings {
+    let tasks = &config.settings.tasks;
+    pipeline::Settings {
+        max_concurrent: size(tasks.max_concurrent),
+        retention: pipeline::Retention {
+            transcripts_s: tasks.keep_transcripts_s,
+            replay_inputs_s: tasks.keep_contents_s,
+            workspaces_s: tasks.keep_workspaces_s,
+        },
+    }
+}
+
+pub(super) fn service(config: &Config, url: &str, agents: &Agents) -> service::Settings {
+    let tasks = &config.settings.tasks;
+    let names: BTreeSet<String> = agents.list().into_iter().map(|a| a.name).collect();
+    let rule = |r: &crate::config::LabelRule| LabelRule {
+        workspaces: r.workspace.iter().cloned().collect(),
+        principals: r.principal.iter().cloned().collect(),
+        agents: r.agent.iter().cloned().collect(),
+        labels: r.set.clone(),
+    };
+    service::Settings {
+        max_prompt_bytes: size(tasks.max_prompt_bytes),
+        max_context_bytes: size(tasks.max_context_bytes),
+        timeout_s: tasks.timeout_s,
+        max_timeout_s: tasks.timeout_max_s,
+        inbox_window_s: tasks.inbox_window_s,
+        max_queued: tasks.max_queued,
+        max_open_per_principal: tasks.max_per_principal,
+        default_agent: tasks.default_agent.clone(),
+        agents: names,
+        workspaces: config.workspaces.iter().map(|(name, w)| (name.clone(), w.principals.clone())).collect(),
+        labels: config.labels.iter().map(rule).collect(),
+        public_url: url.trim_end_matches('/').to_owned(),
+        acting_as: None,
+    }
+}
+
+pub(super) fn accounts(config: &Config) -> accounts::Settings {
+    let from = &config.settings.identity;
+    let headers = match (from.headers.is_empty(), from.preset.as_deref()) {
+        (true, Some("databricks-apps")) => proxy::Settings::databricks_apps().identity_headers,
+        _ => from.headers.clone(),
+    };
+    accounts::Settings {
+        mode: if from.mode == "proxy" { Mode::Proxy } else { Mode::Local },
+        local_name: from.local_name.clone(),
+        default_roles: from.default_roles.clone(),
+        proxy: proxy::Settings {
+            trusted_peers: from.trusted_peers.clone(),
+            identity_headers: headers,
+            secret_header: from.secret_header.clone(),
+            secret_file: from.secret_file.as_deref().map(|file| config.in_home(file)),
+        },
+        login_ttl_s: from.login_ttl_s,
+        login_link_ttl_s: from.login_link_ttl_s,
+        token_ttl_s: from.token_ttl_s,
+        token_ttl_max_s: from.token_ttl_max_s,
+        max_tokens: small(from.max_tokens),
+        failed_logins_per_minute: small(from.failed_logins_per_minute),
+    }
+}
+
+pub(super) fn web(config: &Config) -> web::Settings {
+    let from = &config.settings.server;
+    web::Settings {
+        public_url: from.public_url.clone(),
+        allowed_hosts: from.allowed_hosts.clone(),
+        allowed_origins: origins(config),
+        body_limit_bytes: size(from.body_limit_bytes),
+        header_timeout_s: from.header_timeout_s,
+        request_timeout_s: from.request_timeout_s,
+        max_connections: size(from.max_connections),
+        max_viewers: size(from.max_viewers),
+    }
+}
+
+pub(super) fn mcp(config: &Config, agents: Vec<String>) -> mcp::Settings {
+    let from = &config.settings.mcp;
+    mcp::Settings {
+        // The site's perimeter has checked the host already.
+        allowed_hosts: vec!["*".into()],
+        allowed_origins: config.settings.server.allowed_origins.clone(),
+        genie_origins: from.genie_origins.clone(),
+        tool_list: match from.tool_list.as_str() {
+            "plain" => mcp::ToolList::Plain,
+            "full" => mcp::ToolList::Full,
+            _ => mcp::ToolList::Auto,
+        },
+        max_request_bytes: size(from.max_request_bytes),
+        agents,
+        default_agent: config.settings.tasks.default_agent.clone(),
+        default_timeout_s: config.settings.tasks.timeout_s,
+    }
+}
+
+fn origins(config: &Config) -> Vec<String> {
+    config.settings.server.allowed_origins.iter().chain(&config.settings.mcp.genie_origins).cloned().collect()
+}
+
+fn size(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn small(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,159 @@
+//! What is asked of people: the request and its items, bound to exactly what would pass.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::env::{self, Millis};
+use crate::id::{ApprovalId, DecisionId, TaskId};
+use crate::policy::contract::{Demand, Effect, Finding, Gate, Requirement};
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// People may decide.
+    Open,
+    /// The demand is met; not all items are used yet.
+    Approved,
+    /// Somebody refused.
+    Denied,
+    /// Nobody decided in time.
+    Expired,
+    /// Every item was used.
+    Consumed,
+    /// Nothing asks any more.
+    Withdrawn,
+}
+
+impl Standing {
+    /// The word used everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Open => "open",
+            Standing::Approved => "approved",
+            Standing::Denied => "denied",
+            Standing::Expired => "expired",
+            Standing::Consumed => "consumed",
+            Standing::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// Why a policy asked, as far as an approval is bound to it: a rule with its effect and its target.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ground {
+    /// Rule code.
+    pub code: String,
+    /// Effect.
+    pub effect: Effect,
+    /// `kind:name:environment`, or empty.
+    pub target: String,
+}
+
+/// The grounds of findings, sorted, each once.
+#[must_use]
+pub fn grounds(findings: &[Finding]) -> BTreeSet<Ground> {
+    let target =
+        |f: &Finding| f.resource.as_ref().map(|r| format!("{}:{}:{}", r.kind, r.name, r.environment)).unwrap_or_default();
+    findings.iter().map(|f| Ground { code: f.code.clone(), effect: f.effect, target: target(f) }).collect()
+}
+
+/// One thing that would pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Which call: SHA-256 of (task, gate, tool, canonical arguments, working directory).
+    pub call_key: String,
+    /// Tool name, or the gate's word.
+    pub title: String,
+    /// What people see: exact, but for masked secrets.
+    pub content: String,
+    /// SHA-256 of the exact content.
+    pub content_sha256: String,
+    /// Where it takes effect.
+    pub working_directory: String,
+    /// Byte ranges of `content`, each with a rule code.
+    pub marked: Vec<(u32, u32, String)>,
+    /// Why a policy asked.
+    pub grounds: BTreeSet<Ground>,
+}
+
+/// The key of a call: the same call in the same task, whoever asks and however often.
+#[must_use]
+pub fn call_key(task: &TaskId, gate: Gate, tool: &str, content: &str, working_directory: &str) -> String {
+    let canonical = json!([task.as_str(), gate.as_str(), tool, content, working_directory]);
+    env::sha256_hex(canonical.to_string().as_bytes())
+}
+
+/// A JSON value as canonical text: keys sorted, no blanks. `serde_json`'s maps are sorted.
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    value.to_string()
+}
+
+/// A stored request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Approval {
+    /// Id.
+    pub id: ApprovalId,
+    /// Tenant.
+    pub tenant: String,
+    /// Of which task.
+    pub task: TaskId,
+    /// At which gate.
+    pub gate: Gate,
+    /// Where it stands.
+    pub standing: Standing,
+    /// What would pass.
+    pub items: Vec<Item>,
+    /// The policies' demand, all items together.
+    pub demand: Demand,
+    /// The decision that asked.
+    pub decision: DecisionId,
+    /// Generation that asked; recorded, not bound.
+    pub generation: u64,
+    /// Digest of the set that asked; recorded, not bound.
+    pub set_digest: String,
+    /// Who submitted the task.
+    pub requester: String,
+    /// Who must agree.
+    pub requirements: Vec<Requirement>,
+    /// Whether the requester may be one of them.
+    pub allow_requester: bool,
+    /// Asked at.
+    pub created_ms: Millis,
+    /// Over at.
+    pub expires_ms: Millis,
+    /// Decided at.
+    pub decided_ms: Option<Millis>,
+    /// Why it was refused or withdrawn.
+    pub reason: Option<String>,
+    /// Who decided what.
+    pub votes: Vec<Vote>,
+}
+
+impl Approval {
+    /// SHA-256 over what the approval is bound to: every item's call and grounds, and what was shown.
+    #[must_use]
+    pub fn binding(&self) -> String {
+        let items: Vec<Value> = self.items.iter().map(|i| json!([i.call_key, i.content_sha256, i.grounds])).collect();
+        env::sha256_hex(json!([self.task.as_str(), self.gate.as_str(), items]).to_string().as_bytes())
+    }
+}
+
+/// One person's decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vote {
+    /// Who.
+    pub principal: String,
+    /// Roles for this task at that moment.
+    pub roles: Vec<String>,
+    /// For or against.
+    pub approve: bool,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub time_ms: Millis,
+}

@@ -1,0 +1,181 @@
+//! `coda approval`: what waits for people, exactly, and their decision.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::context::{CliError, Context, Format};
+use super::print;
+use crate::id::ApprovalId;
+use crate::policy::contract::{Finding, Requirement};
+use crate::service::{ApprovalItem, ApprovalView};
+
+/// Verbs about requests for approval.
+#[derive(Debug, Subcommand)]
+pub(super) enum ApprovalCommand {
+    /// What waits for you, and what you asked for
+    #[command(after_help = "Examples:\n  coda approval list\n  coda approval list --status denied")]
+    List {
+        /// Only these: open, approved, denied, expired, consumed, withdrawn
+        #[arg(long, value_name = "WORD", value_parser = ["open", "approved", "denied", "expired", "consumed", "withdrawn"])]
+        status: Option<String>,
+    },
+    /// One request: what exactly would pass, and why it waits
+    #[command(after_help = "Examples:\n  coda approval show appr_…")]
+    Show {
+        /// Request
+        #[arg(value_name = "APPROVAL")]
+        approval: String,
+    },
+    /// Let exactly this pass, once
+    #[command(
+        after_help = "Examples:\n  coda approval approve appr_…\n  coda approval approve --reason 'agreed with the owner' appr_…"
+    )]
+    Approve {
+        /// Request
+        #[arg(value_name = "APPROVAL")]
+        approval: String,
+        /// Optional words, kept with the decision
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Refuse; the agent and the submitter are told why
+    #[command(after_help = "Examples:\n  coda approval deny --reason 'not on the production table' appr_…")]
+    Deny {
+        /// Request
+        #[arg(value_name = "APPROVAL")]
+        approval: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+pub(super) async fn run(command: ApprovalCommand, context: &Context) -> Result<(), CliError> {
+    match command {
+        ApprovalCommand::List { status } => list(status, context).await,
+        ApprovalCommand::Show { approval } => {
+            let answer = context.get(&format!("/v1/approvals/{}", approval_id(&approval)?)).await?;
+            show(context, &answer)
+        }
+        ApprovalCommand::Approve { approval, reason } => decide(context, &approval, "approve", &reason).await,
+        ApprovalCommand::Deny { approval, reason } => decide(context, &approval, "deny", &reason).await,
+    }
+}
+
+async fn list(status: Option<String>, context: &Context) -> Result<(), CliError> {
+    let query = status.map(|s| format!("?status={s}")).unwrap_or_default();
+    let answer = context.get(&format!("/v1/approvals{query}")).await?;
+    if context.format == Format::Json {
+        return print::json(&answer);
+    }
+    let items = answer["approvals"].as_array().cloned().unwrap_or_default();
+    if items.is_empty() {
+        return print::line("nothing waits for a decision");
+    }
+    let mut rows = Vec::new();
+    for item in items {
+        let view = view(item)?;
+        rows.push(vec![
+            view.approval_id.to_string(),
+            colour(&view.status),
+            print::clean(&view.gate),
+            print::clean(&view.requester),
+            print::relative(&view.expires_at),
+            print::short(&view.demand.reason, 60),
+        ]);
+    }
+    print::raw(&print::table(&["APPROVAL", "STATUS", "GATE", "ASKED BY", "EXPIRES", "WHY"], &rows))
+}
+
+async fn decide(context: &Context, approval: &str, decision: &str, reason: &str) -> Result<(), CliError> {
+    let id = approval_id(approval)?;
+    let answer =
+        context.post(&format!("/v1/approvals/{id}/decision"), &json!({ "decision": decision, "reason": reason })).await?;
+    if context.format == Format::Json {
+        return print::json(&answer);
+    }
+    let view = view(answer)?;
+    let missing = if view.status == "open" { format!("; still needs {}", needs(&view.requirements)) } else { String::new() };
+    print::line(&format!("{id}  {}{missing}", colour(&view.status)))
+}
+
+fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
+    if context.format == Format::Json {
+        return print::json(answer);
+    }
+    let view = view(answer.clone())?;
+    let lines = [
+        ("approval", view.approval_id.to_string()),
+        ("status", colour(&view.status)),
+        ("task", format!("{}  {}", view.task_id, print::short(&view.task_summary, 80))),
+        ("asked by", format!("{}, acting as {}", print::clean(&view.requester), print::clean(&view.acting_as))),
+        ("gate", format!("{}, policy set {}", print::clean(&view.gate), view.generation)),
+        ("why", print::clean(&view.demand.reason)),
+        ("needs", needs(&view.requirements)),
+        ("expires", print::relative(&view.expires_at)),
+    ];
+    for (name, text) in lines {
+        print::line(&format!("{}  {text}", print::paint(print::Colour::Dim, &format!("{name:<8}"))))?;
+    }
+    for item in &view.items {
+        print_item(item)?;
+    }
+    for finding in &view.demand.findings {
+        print_finding(finding)?;
+    }
+    for vote in &view.votes {
+        let word = if vote.approve { "approved" } else { "denied" };
+        let reason = print::short(&vote.reason, 200);
+        print::line(&format!("{} {word} {}  {reason}", print::clean(&vote.principal), print::relative(&vote.time)))?;
+    }
+    match (&view.may_decide, view.status.as_str()) {
+        (Ok(()), "open") => print::line(&format!(
+            "\nyou may decide:\n  coda approval approve {0}\n  coda approval deny --reason TEXT {0}",
+            view.approval_id
+        )),
+        (Err(why), "open") => print::line(&format!("\nyou may not decide: {}", print::clean(why))),
+        _ => Ok(()),
+    }
+}
+
+/// The exact text, each line marked, so that it can't pass for a line of ours.
+fn print_item(item: &ApprovalItem) -> Result<(), CliError> {
+    let place =
+        if item.working_directory.is_empty() { String::new() } else { format!(" in {}", print::clean(&item.working_directory)) };
+    print::line(&format!("\n{}{place}", print::clean(&item.title)))?;
+    for line in print::clean(&item.content).split('\n') {
+        print::line(&format!("  │ {line}"))?;
+    }
+    Ok(())
+}
+
+fn print_finding(finding: &Finding) -> Result<(), CliError> {
+    let target =
+        finding.resource.as_ref().map(|r| format!(" {} {}", print::clean(&r.kind), print::clean(&r.name))).unwrap_or_default();
+    let code = print::paint(print::Colour::Attention, &print::clean(&finding.code));
+    print::line(&format!("  {code}{target}: {}", print::clean(&finding.message)))
+}
+
+fn needs(requirements: &[Requirement]) -> String {
+    let one = |r: &Requirement| format!("{} × {}", r.count, print::clean(&r.role));
+    requirements.iter().map(one).collect::<Vec<_>>().join(" and ")
+}
+
+fn colour(status: &str) -> String {
+    let colour = match status {
+        "open" => print::Colour::Attention,
+        "approved" | "consumed" => print::Colour::Good,
+        "denied" | "expired" => print::Colour::Bad,
+        _ => print::Colour::Dim,
+    };
+    print::paint(colour, &print::clean(status))
+}
+
+fn view(value: Value) -> Result<ApprovalView, CliError> {
+    serde_json::from_value(value)
+        .map_err(|e| CliError::Failed(format!("the server tells of an approval in a form that this coda does not know: {e}")))
+}
+
+fn approval_id(text: &str) -> Result<ApprovalId, CliError> {
+    ApprovalId::parse(text).map_err(|e| CliError::Usage(e.to_string()))
+}

@@ -1,0 +1,214 @@
+//! `coda doctor`: whether this machine and CODA_HOME are fit to run coda, and what to do where they are not.
+
+mod machine;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::agent;
+use super::context::{CliError, Context, Format};
+use super::print;
+use crate::config::{self, AgentKind, Config, Flags};
+use crate::home;
+
+const VERSION_TIMEOUT: Duration = Duration::from_secs(15);
+const LOW_DISK_BYTES: u64 = 1 << 30;
+const NO_DISK_BYTES: u64 = 100 << 20;
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Level {
+    fn as_str(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Fail => "fail",
+        }
+    }
+}
+
+/// One check: what was looked at, how it went, and the way out.
+#[derive(Debug)]
+struct Check {
+    name: String,
+    level: Level,
+    found: String,
+    way_out: String,
+}
+
+impl Check {
+    fn new(name: impl Into<String>, level: Level, found: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self { name: name.into(), level, found: found.into(), way_out: way_out.into() }
+    }
+    fn ok(name: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(name, Level::Ok, found, "")
+    }
+}
+
+pub(super) async fn run(context: &Context, environment: &BTreeMap<String, String>) -> Result<(), CliError> {
+    let mut checks = vec![home_check(&context.home)];
+    let config = match Config::load(&context.home, environment, &Flags::default()) {
+        Ok(config) => {
+            checks.push(Check::ok("configuration", config.home.join(config::FILE).display().to_string()));
+            Some(config)
+        }
+        Err(e) => {
+            checks.push(Check::new("configuration", Level::Fail, e.to_string(), "mend it; `coda config check` reads it again"));
+            None
+        }
+    };
+    for stray in config::stray_variables(environment) {
+        checks.push(Check::new("environment", Level::Warn, stray.key, stray.message));
+    }
+    checks.push(disk(&context.home));
+    let config = config.unwrap_or_default();
+    checks.push(server(&config, context));
+    checks.push(policies(&config, context).await);
+    checks.push(machine::landlock());
+    checks.push(machine::user_namespaces(environment).await);
+    checks.push(machine::bash(environment));
+    checks.extend(agents(&config, environment).await);
+    report(&checks, context)
+}
+
+fn home_check(path: &Path) -> Check {
+    use std::os::unix::fs::PermissionsExt as _;
+    let name = "CODA_HOME";
+    let shown = path.display().to_string();
+    let Ok(found) = std::fs::metadata(path) else {
+        return Check::new(name, Level::Warn, format!("{shown} is not there yet"), "`coda init` makes it");
+    };
+    if found.permissions().mode() & 0o077 != 0 {
+        return Check::new(name, Level::Fail, format!("{shown} is open to others"), format!("chmod 700 '{shown}'"));
+    }
+    let probe = path.join(format!("doctor.{}", crate::env::hex(&crate::env::random_bytes::<4>())));
+    match home::write_private(&probe, b"") {
+        Ok(()) => {
+            let _ = std::fs::remove_file(&probe);
+            Check::ok(name, shown)
+        }
+        Err(e) => Check::new(name, Level::Fail, e.to_string(), "make it writable, or set another CODA_HOME"),
+    }
+}
+
+fn disk(home: &Path) -> Check {
+    let there = home.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let Ok(found) = rustix::fs::statvfs(there) else {
+        return Check::new("disk space", Level::Warn, "cannot be told", "");
+    };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let text = format!("{} MiB free", free >> 20);
+    let way = "free some space below CODA_HOME, or shorten tasks.keep_transcripts_s";
+    match free {
+        _ if free < NO_DISK_BYTES => Check::new("disk space", Level::Fail, text, way),
+        _ if free < LOW_DISK_BYTES => Check::new("disk space", Level::Warn, text, way),
+        _ => Check::ok("disk space", text),
+    }
+}
+
+fn server(config: &Config, context: &Context) -> Check {
+    if let Some(server) = home::running(&context.home) {
+        return Check::ok("server", format!("runs at {} (process {})", server.address, server.pid));
+    }
+    let Ok(address) = config.settings.server.listen.parse() else {
+        return Check::new("server", Level::Fail, "its address is wrong", "mend listen in [server] of coda.toml");
+    };
+    match home::listen(address) {
+        Ok(_) => Check::ok("server", format!("not running; {address} is free")),
+        Err(e) => Check::new("server", Level::Fail, "not running", e.to_string()),
+    }
+}
+
+/// Through the server, which has them loaded; without one, whether the list can be read at all.
+async fn policies(config: &Config, context: &Context) -> Check {
+    let name = "policies";
+    if home::running(&context.home).is_some() || context.server.is_some() {
+        return match context.get("/v1/policies").await {
+            Ok(status) => {
+                let error = ["last_error", "error"].iter().find_map(|key| status[*key].as_str().map(str::to_owned));
+                match error {
+                    Some(why) => {
+                        Check::new(name, Level::Warn, why, "`coda policy status` says more; the last good set stays in force")
+                    }
+                    None => Check::ok(name, format!("generation {}", status["generation"])),
+                }
+            }
+            Err(e) => Check::new(name, Level::Fail, e.to_string(), "`coda policy status` says more"),
+        };
+    }
+    let path = config.in_home(&config.settings.policy.folder).join("policies.toml");
+    match std::fs::read_to_string(&path).map(|text| text.parse::<toml::Table>()) {
+        Err(e) => Check::new(name, Level::Warn, format!("{}: {e}", path.display()), "`coda init` writes the default ones"),
+        Ok(Err(e)) => Check::new(
+            name,
+            Level::Fail,
+            format!("{}: {}", path.display(), e.message()),
+            "mend it; without policies every gate denies",
+        ),
+        Ok(Ok(table)) => {
+            let count = table.get("policy").and_then(toml::Value::as_array).map_or(0, Vec::len);
+            let level = if count == 0 { Level::Warn } else { Level::Ok };
+            Check::new(name, level, format!("{count} listed; the server loads them"), "without policies every gate denies")
+        }
+    }
+}
+
+async fn agents(config: &Config, environment: &BTreeMap<String, String>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for found in agent::find(config, environment) {
+        let name = format!("agent {}", found.name);
+        let wanted = config.settings.tasks.default_agent == found.name || config.agents.contains_key(&found.name);
+        let check = match (&found.program, found.kind) {
+            (Some(_), AgentKind::Runbook) => Check::ok(name, "built in"),
+            (Some(program), AgentKind::Hermes | AgentKind::Custom) => {
+                let version = version(program).await.unwrap_or_else(|| "version not told".into());
+                Check::ok(name, format!("{} ({version})", program.display()))
+            }
+            (None, _) => {
+                let level = if wanted { Level::Fail } else { Level::Warn };
+                Check::new(name, level, "its program is missing", found.hint)
+            }
+        };
+        checks.push(check);
+    }
+    checks
+}
+
+async fn version(program: &Path) -> Option<String> {
+    let mut command = tokio::process::Command::new(program);
+    command.arg("--version").stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(VERSION_TIMEOUT, command.output()).await.ok()?.ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().next().filter(|_| output.status.success()).map(|line| print::short(line, 60))
+}
+
+fn report(checks: &[Check], context: &Context) -> Result<(), CliError> {
+    let failed = checks.iter().filter(|c| c.level == Level::Fail).count();
+    if context.format == Format::Json {
+        let one = |c: &Check| json!({ "check": c.name, "level": c.level.as_str(), "found": c.found, "way_out": c.way_out });
+        print::json(&json!({ "ok": failed == 0, "checks": checks.iter().map(one).collect::<Vec<Value>>() }))?;
+    } else {
+        for check in checks {
+            let colour = match check.level {
+                Level::Ok => print::Colour::Good,
+                Level::Warn => print::Colour::Attention,
+                Level::Fail => print::Colour::Bad,
+            };
+            let word = print::paint(colour, &format!("{:<4}", check.level.as_str()));
+            print::line(&format!("{word}  {:<16}  {}", check.name, print::clean(&check.found)))?;
+            if check.level != Level::Ok && !check.way_out.is_empty() {
+                print::line(&format!("      {:<16}  → {}", "", print::clean(&check.way_out)))?;
+            }
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(CliError::Failed(format!("{failed} of {} checks failed", checks.len()))) }
+}

@@ -1,0 +1,121 @@
+//! What must hold between and within values: checked once, when the configuration is read.
+
+use std::net::SocketAddr;
+
+use super::layer::Problem;
+use super::settings::Sections;
+use super::{Config, suggest};
+
+const MAX_HOLD_S: u64 = 600;
+
+/// Whether a text is an address that a browser or client can call.
+pub(super) fn is_http(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace))
+}
+
+/// Single values of the plain sections.
+pub(super) fn sections(all: &Sections, problem: &mut dyn FnMut(Problem)) {
+    listener(all, problem);
+    let words: [(&str, &str, &[&str]); 6] = [
+        ("identity.mode", &all.identity.mode, &["local", "proxy"]),
+        ("policy.activation", &all.policy.activation, &["auto", "staged"]),
+        ("executor.sandbox", &all.executor.sandbox, &["auto", "landlock", "none"]),
+        ("mcp.tool_list", &all.mcp.tool_list, &["auto", "full", "plain"]),
+        ("log.format", &all.log.format, &["human", "json"]),
+        ("identity.preset", all.identity.preset.as_deref().unwrap_or("databricks-apps"), &["databricks-apps"]),
+    ];
+    for (key, value, known) in words {
+        if !known.contains(&value) {
+            let hint = suggest::closest(value, known.iter().copied());
+            problem(Problem::at(key, format!("'{value}' is not one of {}{hint}", known.join(", "))));
+        }
+    }
+    let at_least_one = [
+        ("tasks.max_concurrent", all.tasks.max_concurrent),
+        ("tasks.timeout_s", all.tasks.timeout_s),
+        ("tasks.max_prompt_bytes", all.tasks.max_prompt_bytes),
+        ("approval.expires_s", all.approval.expires_s),
+        ("executor.columns", all.executor.columns),
+        ("executor.rows", all.executor.rows),
+        ("server.body_limit_bytes", all.server.body_limit_bytes),
+    ];
+    for (key, value) in at_least_one {
+        if value == 0 {
+            problem(Problem::at(key, "must be at least 1"));
+        }
+    }
+    if all.approval.hold_s > MAX_HOLD_S {
+        problem(Problem::at("approval.hold_s", format!("must be at most {MAX_HOLD_S}: a longer wait parks the task")));
+    }
+    if all.tasks.timeout_s > all.tasks.timeout_max_s {
+        problem(Problem::at("tasks.timeout_s", "must not be above tasks.timeout_max_s"));
+    }
+    for entry in &all.approval.default_requirements {
+        let count = entry.split_once(':').map_or(Ok(1), |(_, count)| count.parse::<u32>());
+        if entry.starts_with(':') || entry.is_empty() || !matches!(count, Ok(1..)) {
+            problem(Problem::at("approval.default_requirements", format!("'{entry}' is not \"role\" or \"role:count\"")));
+        }
+    }
+}
+
+fn listener(all: &Sections, problem: &mut dyn FnMut(Problem)) {
+    match all.server.listen.parse::<SocketAddr>() {
+        Err(_) => {
+            let message = format!("'{}' is not an address and port such as 127.0.0.1:8484", all.server.listen);
+            problem(Problem::at("server.listen", message));
+        }
+        Ok(address) if all.identity.mode == "local" && !address.ip().is_loopback() => {
+            let message = format!(
+                "{address} can be reached from outside, which identity.mode = \"local\" is not made for: listen on 127.0.0.1, or set identity.mode = \"proxy\""
+            );
+            problem(Problem::at("server.listen", message));
+        }
+        Ok(_) => {}
+    }
+    if let Some(url) = &all.server.public_url
+        && !is_http(url)
+    {
+        problem(Problem::at("server.public_url", format!("'{url}' does not begin with http:// or https://")));
+    }
+    let identity = &all.identity;
+    if identity.mode == "proxy"
+        && identity.trusted_peers.is_empty()
+        && identity.secret_header.is_none()
+        && identity.preset.is_none()
+    {
+        problem(Problem::at(
+            "identity.trusted_peers",
+            "mode \"proxy\" needs to know which connections to trust: name addresses or networks",
+        ));
+    }
+    if identity.secret_header.is_some() != identity.secret_file.is_some() {
+        problem(Problem::at("identity.secret_header", "secret_header and secret_file go together: set both or neither"));
+    }
+}
+
+/// Names that refer to other tables.
+pub(super) fn references(config: &Config, problem: &mut dyn FnMut(Problem)) {
+    for (name, agent) in &config.agents {
+        if let Some(model) = &agent.model
+            && !config.models.contains_key(model)
+        {
+            let hint = suggest::closest(model, config.models.keys().map(String::as_str));
+            problem(Problem::at(format!("agents.{name}.model"), format!("there is no [models.{model}]{hint}")));
+        }
+    }
+    let agent = &config.settings.tasks.default_agent;
+    let built_in = ["runbook", "hermes"];
+    if !built_in.contains(&agent.as_str()) && !config.agents.contains_key(agent) {
+        let hint = suggest::closest(agent, config.agents.keys().map(String::as_str).chain(built_in));
+        problem(Problem::at("tasks.default_agent", format!("there is no agent '{agent}'{hint}")));
+    }
+    for rule in &config.labels {
+        if let Some(workspace) = &rule.workspace
+            && !config.workspaces.contains_key(workspace)
+        {
+            let hint = suggest::closest(workspace, config.workspaces.keys().map(String::as_str));
+            problem(Problem::at("labels.workspace", format!("there is no [workspaces.{workspace}]{hint}")));
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The tables that an operator names: agents, models, workspaces, and the rules that put labels on tasks.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::layer::Problem;
+
+/// `[agents.NAME]`: a program that tasks may choose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Agent {
+    /// How it is called.
+    pub kind: AgentKind,
+    /// Program; `None` = as the kind calls it.
+    pub command: Option<String>,
+    /// Arguments before those of the kind.
+    pub arguments: Vec<String>,
+    /// Which `[models.NAME]` it talks to.
+    pub model: Option<String>,
+    /// More environment for it. Never secrets: agents can read it.
+    pub environment: BTreeMap<String, String>,
+    /// As `tasks.idle_s`, for this agent.
+    pub idle_s: Option<u64>,
+}
+
+/// How an agent's program is called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AgentKind {
+    /// coda's own.
+    Runbook,
+    /// Hermes Agent.
+    Hermes,
+    /// A program that reads prompt.txt and writes result.json in `CODA_TASK_DIR`.
+    #[default]
+    Custom,
+}
+
+/// `[models.NAME]`: a model behind the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Such as `https://models.example.com/v1`.
+    pub base_url: String,
+    /// What the server calls it.
+    pub model: String,
+    /// What the gateway presents; the agent never sees it.
+    pub credential: Credential,
+}
+
+/// Where a credential comes from. Read anew for each request, so that a rotated one is found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Credential {
+    /// None is presented.
+    #[default]
+    None,
+    /// This environment variable of the server.
+    Environment(String),
+    /// This file's content.
+    File(PathBuf),
+    /// What this program prints.
+    Command(Vec<String>),
+}
+
+/// `[workspaces.NAME]`: a place to work that tasks may choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Where its files come from.
+    pub source: WorkspaceSource,
+    /// Who may choose it; empty = every submitter.
+    pub principals: Vec<String>,
+}
+
+/// Where a workspace's files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkspaceSource {
+    /// This directory itself.
+    Path(PathBuf),
+    /// A clone of this repository.
+    Git(String),
+}
+
+/// `[[labels]]`: tasks that match all that is said here get these labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelRule {
+    /// Only tasks of this principal.
+    pub principal: Option<String>,
+    /// Only tasks in this named workspace.
+    pub workspace: Option<String>,
+    /// Only tasks of this agent.
+    pub agent: Option<String>,
+    /// What they get.
+    pub set: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAgent {
+    kind: Option<String>,
+    command: Option<String>,
+    #[serde(default)]
+    arguments: Vec<String>,
+    model: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    idle_s: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawModel {
+    base_url: String,
+    model: String,
+    credential: Option<RawCredential>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCredential {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    command: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWorkspace {
+    path: Option<PathBuf>,
+    git: Option<String>,
+    #[serde(default)]
+    principals: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLabelRule {
+    principal: Option<String>,
+    workspace: Option<String>,
+    agent: Option<String>,
+    set: BTreeMap<String, String>,
+}
+
+/// Checked forms; what is wrong goes to `problem` and is left out.
+pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Problem)) -> BTreeMap<String, Agent> {
+    let mut agents = BTreeMap::new();
+    for (name, raw) in raw {
+        let key = format!("agents.{name}");
+        let kind = match (raw.kind.as_deref(), name.as_str()) {
+            (Some("hermes"), _) | (None, "hermes") => AgentKind::Hermes,
+            (Some("custom") | None, _) if name != "runbook" => AgentKind::Custom,
+            (_, "runbook") => {
+                problem(Problem::at(&key, "'runbook' is built in: give your agent another name"));
+                continue;
+            }
+            (other, _) => {
+                let given = other.unwrap_or_default();
+                problem(Problem::at(
+                    format!("{key}.kind"),
+                    format!("'{given}' is no kind of agent: use \"hermes\" or \"custom\""),
+                ));
+                continue;
+            }
+        };
+        if kind == AgentKind::Custom && raw.command.is_none() {
+            problem(Problem::at(&key, "a custom agent needs a command: command = \"/path/to/program\""));
+        }
+        let RawAgent { command, arguments, model, env, idle_s, .. } = raw;
+        agents.insert(name, Agent { kind, command, arguments, model, environment: env, idle_s });
+    }
+    agents
+}
+
+pub(super) fn models(raw: BTreeMap<String, RawModel>, problem: &mut dyn FnMut(Problem)) -> BTreeMap<String, Model> {
+    let mut models = BTreeMap::new();
+    for (name, raw) in raw {
+        if !super::check::is_http(&raw.base_url) {
+            problem(Problem::at(format!("models.{name}.base_url"), "expected an address that begins with http:// or https://"));
+        }
+        let credential = match raw.credential {
+            None => Credential::None,
+            Some(RawCredential { env: Some(variable), file: None, command: None }) => Credential::Environment(variable),
+            Some(RawCredential { env: None, file: Some(file), command: None }) => Credential::File(file),
+            Some(RawCredential { env: None, file: None, command: Some(command) }) if !command.is_empty() => {
+                Credential::Command(command)
+            }
+            Some(_) => {
+                let way = "expected exactly one of { env = \"VARIABLE\" }, { file = \"/path\" }, { command = [\"program\", \"argument\"] }";
+                problem(Problem::at(format!("models.{name}.credential"), way));
+                Credential::None
+            }
+        };
+        models.insert(name, Model { base_url: raw.base_url, model: raw.model, credential });
+    }
+    models
+}
+
+pub(super) fn workspaces(raw: BTreeMap<String, RawWorkspace>, problem: &mut dyn FnMut(Problem)) -> BTreeMap<String, Workspace> {
+    let mut workspaces = BTreeMap::new();
+    for (name, raw) in raw {
+        let key = format!("workspaces.{name}");
+        let source = match (raw.path, raw.git) {
+            (Some(path), None) if path.is_absolute() => WorkspaceSource::Path(path),
+            (Some(_), None) => {
+                problem(Problem::at(format!("{key}.path"), "expected an absolute path"));
+                continue;
+            }
+            (None, Some(git)) => WorkspaceSource::Git(git),
+            (Some(_), Some(_)) | (None, None) => {
+                problem(Problem::at(&key, "expected exactly one of path and git"));
+                continue;
+            }
+        };
+        workspaces.insert(name, Workspace { source, principals: raw.principals });
+    }
+    workspaces
+}
+
+pub(super) fn labels(raw: Vec<RawLabelRule>) -> Vec<LabelRule> {
+    let rule =
+        |raw: RawLabelRule| LabelRule { principal: raw.principal, workspace: raw.workspace, agent: raw.agent, set: raw.set };
+    raw.into_iter().map(rule).collect()
+}

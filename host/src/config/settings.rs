@@ -1,0 +1,321 @@
+//! Every plain setting of coda.toml, once: section, name, type, default and meaning. The structs, their defaults, the
+//! file's form, the environment names and the reference that `coda config show` prints all come from this list.
+//!
+//! INVARIANT: durations end in `_s` or `_ms`, sizes in `_bytes`, and every bound of coda's that can be set stands here.
+
+use super::layer::{Layers, Problem};
+use super::value::SettingValue as _;
+
+macro_rules! sections {
+    ($($(#[doc = $about:literal])+ $section:ident => $name:ident / $raw:ident {
+        $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr;)+
+    })+) => {
+        $(
+            $(#[doc = $about])+
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $name { $($(#[doc = $doc])+ pub $key: $type,)+ }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($key: $default,)+ }
+                }
+            }
+
+            #[derive(Debug, Default, serde::Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub(super) struct $raw { $(#[serde(default)] $key: Option<$type>,)+ }
+
+            impl $raw {
+                /// Takes each value from the highest layer that has it.
+                fn resolve(self, layers: &mut Layers<'_>) -> $name {
+                    let default = $name::default();
+                    $name { $($key: layers.take(stringify!($section), stringify!($key), self.$key, default.$key),)+ }
+                }
+            }
+        )+
+
+        /// The sections of plain settings, as the file has them.
+        #[derive(Debug, Default)]
+        pub(super) struct RawSections { $(pub(super) $section: $raw,)+ }
+
+        /// The sections of plain settings, every value decided.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct Sections { $($(#[doc = $about])+ pub $section: $name,)+ }
+
+        impl RawSections {
+            pub(super) fn resolve(self, layers: &mut Layers<'_>) -> Sections {
+                Sections { $($section: self.$section.resolve(layers),)+ }
+            }
+        }
+
+        /// All plain settings, in the order of the reference.
+        #[must_use]
+        pub fn reference() -> Vec<Setting> {
+            let mut all = Vec::new();
+            $({
+                let default = $name::default();
+                $(all.push(Setting {
+                    section: stringify!($section),
+                    key: stringify!($key),
+                    default: default.$key.show(),
+                    meaning: concat!($($doc),+).trim(),
+                });)+
+            })+
+            all
+        }
+    };
+}
+
+/// One plain setting, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Table in coda.toml.
+    pub section: &'static str,
+    /// Key in that table.
+    pub key: &'static str,
+    /// Its default as TOML; empty where it is unset.
+    pub default: String,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+impl Setting {
+    /// The environment variable that sets it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("CODA_{}_{}", self.section.to_uppercase(), self.key.to_uppercase())
+    }
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(|s| (*s).to_owned()).collect()
+}
+
+const MIB: u64 = 1 << 20;
+const DAY_S: u64 = 86_400;
+
+sections! {
+    /// `[server]`: the listener.
+    server => Server / RawServer {
+        /// Address and port to listen on.
+        listen: String = "127.0.0.1:8484".to_owned();
+        /// Where people reach coda, such as https://coda.example.com; unset means the listener's own address.
+        public_url: Option<String> = None;
+        /// Host names that requests may carry, besides loopback names and that of public_url.
+        allowed_hosts: Vec<String> = Vec::new();
+        /// Origins of other sites whose scripts may call /mcp.
+        allowed_origins: Vec<String> = Vec::new();
+        /// Largest request body.
+        body_limit_bytes: u64 = 4 * MIB;
+        /// Longest wait for a request's head; also how long an idle connection stays open.
+        header_timeout_s: u64 = 20;
+        /// Longest time until the head of an answer.
+        request_timeout_s: u64 = 120;
+        /// Open connections at most; further ones wait.
+        max_connections: u64 = 1_024;
+        /// Viewers of live terminals at most.
+        max_viewers: u64 = 128;
+        /// At shutdown, how long running tasks and open connections may take to end.
+        shutdown_s: u64 = 15;
+    }
+    /// `[identity]`: who identifies people.
+    identity => Identity / RawIdentity {
+        /// "local" (coda itself, for one person on loopback) or "proxy" (an identity-aware proxy in front of coda).
+        mode: String = "local".to_owned();
+        /// Name of the local person; unset means the operating system's user name.
+        local_name: Option<String> = None;
+        /// Ready-made proxy settings: "databricks-apps".
+        preset: Option<String> = None;
+        /// Addresses or networks whose connections may carry identity headers.
+        trusted_peers: Vec<String> = Vec::new();
+        /// Headers that name the person; the first that is present counts.
+        headers: Vec<String> = Vec::new();
+        /// Header in which the proxy presents the shared secret.
+        secret_header: Option<String> = None;
+        /// File with that shared secret.
+        secret_file: Option<String> = None;
+        /// File that maps people and groups to roles, re-read when it changes; relative to CODA_HOME.
+        roles_file: String = "roles.toml".to_owned();
+        /// Roles of everybody whom the proxy names, without a mapping.
+        default_roles: Vec<String> = Vec::new();
+        /// How long a login holds.
+        login_ttl_s: u64 = DAY_S / 2;
+        /// How long a one-time login link holds.
+        login_link_ttl_s: u64 = 600;
+        /// How long a token holds that names no time.
+        token_ttl_s: u64 = 30 * DAY_S;
+        /// How long a token may hold at most.
+        token_ttl_max_s: u64 = 365 * DAY_S;
+        /// Usable tokens that one principal may have.
+        max_tokens: u64 = 100;
+        /// Failed logins per minute that are answered as such; further ones are turned away.
+        failed_logins_per_minute: u64 = 30;
+    }
+    /// `[tasks]`: how many, how long, how much is kept.
+    tasks => Tasks / RawTasks {
+        /// Agent of a task that names none.
+        default_agent: String = "runbook".to_owned();
+        /// Tasks that run at the same time.
+        max_concurrent: u64 = 5;
+        /// Tasks that wait for a place at most, over all principals.
+        max_queued: u64 = 1_000;
+        /// Tasks that one principal may have queued or running.
+        max_per_principal: u64 = 200;
+        /// Held tasks whose process is kept alive at most; further ones are parked.
+        max_held: u64 = 50;
+        /// Running time of a task that names none.
+        timeout_s: u64 = 3_600;
+        /// Longest running time that a task may ask for.
+        timeout_max_s: u64 = DAY_S;
+        /// A task that shows no activity for this long is ended; 0 switches the rule off.
+        idle_s: u64 = 0;
+        /// Longest prompt.
+        max_prompt_bytes: u64 = MIB;
+        /// Longest context, as JSON text.
+        max_context_bytes: u64 = MIB;
+        /// Largest result that an agent may write.
+        max_result_bytes: u64 = 4 * MIB;
+        /// Largest diff that is shown.
+        max_diff_bytes: u64 = MIB;
+        /// How far back the inbox reaches; what still waits is always in it.
+        inbox_window_s: u64 = DAY_S;
+        /// How long terminal transcripts are kept after the end.
+        keep_transcripts_s: u64 = 7 * DAY_S;
+        /// How long the contents of judged events are kept, for replay.
+        keep_contents_s: u64 = 14 * DAY_S;
+        /// How long decisions are kept.
+        keep_decisions_s: u64 = 400 * DAY_S;
+        /// How long a workspace of coda's own is kept after the last task of its chain.
+        keep_workspaces_s: u64 = 30 * DAY_S;
+    }
+    /// `[approval]`: what waits for people.
+    approval => Approval / RawApproval {
+        /// How long a held call keeps its process alive; then the task is parked. 600 at most.
+        hold_s: u64 = 600;
+        /// How long a request stays open that a policy gave no time.
+        expires_s: u64 = DAY_S;
+        /// Who must agree where a policy names nobody, as "role" or "role:count".
+        default_requirements: Vec<String> = strings(&["approver:1"]);
+        /// Whether a submitter may decide about the own request where a policy leaves it open.
+        allow_requester: bool = false;
+    }
+    /// `[executor]`: the terminal that an agent runs in.
+    executor => Executor / RawExecutor {
+        /// "auto" (the strongest that this machine offers), "landlock" (refuse to run without it) or "none".
+        sandbox: String = "auto".to_owned();
+        /// Columns of the terminal.
+        columns: u64 = 120;
+        /// Rows of the terminal.
+        rows: u64 = 40;
+        /// Time between SIGTERM and SIGKILL of a task's processes.
+        grace_s: u64 = 5;
+        /// Largest transcript; what comes after is cut, and the transcript says so.
+        max_transcript_bytes: u64 = 10 * MIB;
+        /// Longest status.jsonl that is read.
+        max_status_bytes: u64 = MIB;
+        /// Environment variables of the server that agents may see, besides PATH, LANG, LC_ALL, TERM and TZ.
+        pass_environment: Vec<String> = Vec::new();
+        /// Directories that agents may read, besides the system's.
+        readable: Vec<String> = Vec::new();
+    }
+    /// `[policy]`: the engine. What is set per policy stands in policies.toml.
+    policy => Policy / RawPolicy {
+        /// Folder with policies.toml; relative to CODA_HOME.
+        folder: String = "policies".to_owned();
+        /// "auto" (what loads is promoted) or "staged" (an operator promotes).
+        activation: String = "auto".to_owned();
+        /// Chains judged at the same time; 0 means one per processor.
+        workers: u64 = 0;
+        /// How long a chain waits for a free worker before its gate denies.
+        queue_timeout_ms: u64 = 5_000;
+        /// Fuel of one evaluation, where policies.toml says nothing.
+        default_fuel: u64 = 400_000_000;
+        /// Wall time of one evaluation, where policies.toml says nothing.
+        default_timeout_ms: u64 = 2_000;
+        /// Memory of one instance, where policies.toml says nothing.
+        default_memory_bytes: u64 = 64 * MIB;
+        /// Most memory that policies.toml may ask for.
+        max_memory_bytes: u64 = 256 * MIB;
+        /// Wall time of one policy's configure.
+        configure_timeout_ms: u64 = 30_000;
+        /// Largest component.
+        max_component_bytes: u64 = 64 * MIB;
+        /// Largest text of an event; more is denied.
+        max_event_bytes: u64 = 8 * MIB;
+        /// How long the folder must be quiet before a change is loaded.
+        watch_debounce_ms: u64 = 300;
+        /// Sets kept for rollback.
+        keep_sets: u64 = 20;
+        /// Folder with NAME.wasm files that replace the bundled policies.
+        guests: Option<String> = None;
+    }
+    /// `[gateway]`: the listener between agents and their models.
+    gateway => Gateway / RawGateway {
+        /// Port on the loopback interface; 0 takes any free one.
+        port: u16 = 0;
+        /// Largest request of an agent.
+        max_body_bytes: u64 = 64 * MIB;
+        /// Largest answer of a model.
+        max_response_bytes: u64 = 64 * MIB;
+        /// Requests of one task at a time.
+        max_requests: u64 = 32;
+        /// How often one turn goes on after all its calls were refused.
+        max_continuations: u64 = 8;
+        /// A quiet stream gets a comment this often.
+        keepalive_s: u64 = 15;
+        /// Time to connect to a model's server.
+        connect_timeout_s: u64 = 10;
+        /// Time until the first byte of a model's answer.
+        first_byte_timeout_s: u64 = 300;
+        /// Longest silence within a model's answer.
+        idle_timeout_s: u64 = 300;
+        /// Repetitions of a request that got no byte of an answer.
+        retries: u64 = 2;
+        /// How long the output of a credential command is used again.
+        credential_cache_s: u64 = 30;
+        /// How long a credential command may take.
+        credential_timeout_s: u64 = 30;
+        /// Profile that credential commands get as DATABRICKS_PROFILE.
+        databricks_profile: Option<String> = None;
+        /// Drop blank text blocks from requests.
+        drop_blank_text: bool = true;
+        /// Drop tool results whose call is gone.
+        drop_orphaned_results: bool = true;
+        /// Add a result to calls whose result is gone.
+        complete_missing_results: bool = true;
+        /// Give calls named databricks-tool-call the name that their arguments carry.
+        unwrap_databricks_calls: bool = true;
+        /// Let a message with tool calls end with the reason tool_calls.
+        fix_finish_reason: bool = true;
+    }
+    /// `[mcp]`: the endpoint for clients.
+    mcp => Mcp / RawMcp {
+        /// Form of tools/list: "auto", "full" or "plain" (no output schemas, no annotations).
+        tool_list: String = "auto".to_owned();
+        /// Origins of Databricks workspaces whose Genie Code may call.
+        genie_origins: Vec<String> = Vec::new();
+        /// Largest request body; above the limit on prompts, so that a long prompt gets a telling answer.
+        max_request_bytes: u64 = 4 * MIB;
+    }
+    /// `[audit]`: the log of decisions and changes.
+    audit => Audit / RawAudit {
+        /// Records in a segment before it is closed by a checkpoint.
+        segment_records: u64 = 1_000;
+        /// Age at which a segment is closed though it is not full.
+        segment_s: u64 = 3_600;
+        /// How long closed segments are kept; 0 keeps them.
+        keep_s: u64 = 0;
+    }
+    /// `[log]`: coda's own log, on standard error.
+    log => Log / RawLog {
+        /// "human" or "json".
+        format: String = "human".to_owned();
+        /// What is logged, such as "info" or "info,coda::gateway=debug".
+        filter: String = "info".to_owned();
+    }
+}
+
+/// Checks of single values that the types don't make.
+pub(super) fn check(sections: &Sections, problem: &mut dyn FnMut(Problem)) {
+    super::check::sections(sections, problem);
+}

@@ -1,0 +1,97 @@
+//! The commented `coda.toml` that `coda init` writes: every setting with its meaning and default, nothing set that need
+//! not be.
+
+use std::fmt::Write as _;
+
+use super::settings::reference;
+use super::value::quoted;
+
+/// An agent that is set up with the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstAgent {
+    /// Such as `hermes`.
+    pub name: String,
+    /// Its model's address.
+    pub model_url: String,
+    /// Its model's name at that address.
+    pub model: String,
+    /// The server's environment variable that holds the key.
+    pub key_variable: Option<String>,
+}
+
+impl FirstAgent {
+    /// The tables of coda.toml that set it up.
+    #[must_use]
+    pub fn tables(&self) -> String {
+        let Self { name, model_url, model, key_variable } = self;
+        let mut text = format!(
+            "[agents.{name}]\nmodel = \"{name}\"\n\n[models.{name}]\nbase_url = {}\nmodel = {}\n",
+            quoted(model_url),
+            quoted(model)
+        );
+        if let Some(variable) = key_variable {
+            let _ = writeln!(text, "credential = {{ env = {} }}   # read by the server; agents never see it", quoted(variable));
+        }
+        text
+    }
+}
+
+const HEAD: &str = "\
+# coda's configuration. A line that begins with '#' shows a default.
+# What a flag or an environment variable (CODA_SECTION_KEY, such as CODA_SERVER_LISTEN) says goes before this file.
+# `coda config check` reads it as the server will; `coda config show --origin` says where each value comes from.
+";
+
+const NAMED: &str = r#"
+# Agents that tasks may choose, besides the built-in "runbook". `coda init --agent hermes …` writes such a pair.
+#[agents.hermes]
+#command = "hermes"          # or an absolute path
+#model = "main"              # which [models.NAME] the gateway sends it to
+#env = { }                   # more environment; never secrets, agents can read it
+
+#[models.main]
+#base_url = "https://models.example.com/v1"
+#model = "name-at-that-address"
+#credential = { env = "MODEL_KEY" }   # or { file = "/path" } or { command = ["program", "argument"] }
+
+# Places to work in that tasks may choose by name. Without one, each chain of tasks has a workspace of its own.
+#[workspaces.site]
+#path = "/srv/site"          # or git = "https://git.example.com/site.git"
+#principals = ["ann@example.com"]   # who may choose it; empty = every submitter
+
+# Labels that policies and roles can look at; a later rule wins.
+#[[labels]]
+#workspace = "site"
+#set = { environment = "production" }
+"#;
+
+/// The text of a new `coda.toml`.
+#[must_use]
+pub fn commented(agent: Option<&FirstAgent>) -> String {
+    let mut text = HEAD.to_owned();
+    let mut section = "";
+    for setting in reference() {
+        if setting.section != section {
+            section = setting.section;
+            let _ = write!(text, "\n[{section}]\n");
+        }
+        let _ = writeln!(text, "# {}", setting.meaning);
+        match (agent, section, setting.key) {
+            (Some(agent), "tasks", "default_agent") => {
+                let _ = writeln!(text, "default_agent = {}", quoted(&agent.name));
+            }
+            _ if setting.default.is_empty() => {
+                let _ = writeln!(text, "#{} =", setting.key);
+            }
+            _ => {
+                let _ = writeln!(text, "#{} = {}", setting.key, setting.default);
+            }
+        }
+    }
+    if let Some(agent) = agent {
+        text.push('\n');
+        text.push_str(&agent.tables());
+    }
+    text.push_str(NAMED);
+    text
+}

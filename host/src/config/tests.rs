@@ -1,0 +1,162 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+
+fn read(text: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, Vec<Problem>> {
+    let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>();
+    Config::parse(Path::new("/home"), text, &environment, flags)
+}
+
+fn only_problem(text: &str) -> Problem {
+    let mut problems = read(text, &[], &Flags::default()).expect_err("wrong");
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.remove(0)
+}
+
+fn origin(config: &Config, key: &str) -> Origin {
+    config.shown.iter().find(|s| s.key == key).map(|s| s.origin.clone()).expect("a known key")
+}
+
+#[test]
+fn the_highest_layer_wins_and_says_so() {
+    let file = "[tasks]\nmax_concurrent = 2\nmax_queued = 7\n[server]\nlisten = \"127.0.0.1:1\"\n";
+    let flags = Flags::default().set("server.listen", "--listen", Some("127.0.0.1:3".into()));
+    let environment = [("CODA_SERVER_LISTEN", "127.0.0.1:2"), ("CODA_TASKS_MAX_CONCURRENT", "9")];
+    let config = read(file, &environment, &flags).expect("right");
+    assert_eq!(config.settings.server.listen, "127.0.0.1:3");
+    assert_eq!(origin(&config, "server.listen"), Origin::Flag("--listen".into()));
+    assert_eq!(config.settings.tasks.max_concurrent, 9);
+    assert_eq!(origin(&config, "tasks.max_concurrent"), Origin::Environment("CODA_TASKS_MAX_CONCURRENT".into()));
+    assert_eq!(config.settings.tasks.max_queued, 7);
+    assert_eq!(origin(&config, "tasks.max_queued"), Origin::File);
+    assert_eq!(origin(&config, "tasks.timeout_s"), Origin::Default);
+}
+
+#[test]
+fn names_of_the_original_still_work() {
+    let environment = [
+        ("CODA_MAX_CONCURRENT", "3"),
+        ("CODA_APP_URL", "https://coda.example.com"),
+        ("CODA_TASK_TTL", "48"),
+        ("DATABRICKS_PROFILE", "prod"),
+    ];
+    let config = read("", &environment, &Flags::default()).expect("right");
+    assert_eq!(config.settings.tasks.max_concurrent, 3);
+    assert_eq!(config.settings.server.public_url.as_deref(), Some("https://coda.example.com"));
+    assert_eq!(config.settings.tasks.inbox_window_s, 48 * 3_600);
+    assert_eq!(config.settings.gateway.databricks_profile.as_deref(), Some("prod"));
+}
+
+#[test]
+fn a_typo_is_named_with_its_line_and_what_was_meant() {
+    let problem = only_problem("[tasks]\nmax_concurent = 2\n");
+    assert_eq!(
+        (problem.line, problem.message.as_str()),
+        (Some(2), "unknown key 'max_concurent': did you mean 'max_concurrent'?")
+    );
+    let problem = only_problem("\n\n[taks]\n");
+    assert_eq!((problem.line, problem.message.as_str()), (Some(3), "unknown key 'taks': did you mean 'tasks'?"));
+}
+
+#[test]
+fn wrong_values_are_all_reported_with_their_lines() {
+    let text = "[identity]\nmode = \"locl\"\n[log]\nformat = \"xml\"\n[models.m]\nbase_url = \"ftp://x\"\nmodel = \"m\"\n";
+    let problems = read(text, &[("CODA_TASKS_MAX_QUEUED", "many")], &Flags::default()).expect_err("wrong");
+    let found: Vec<(&str, Option<usize>)> = problems.iter().map(|p| (p.key.as_str(), p.line)).collect();
+    let expected =
+        [("tasks.max_queued", None), ("identity.mode", Some(2)), ("log.format", Some(4)), ("models.m.base_url", Some(6))];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn local_mode_does_not_listen_for_others() {
+    let problem = only_problem("[server]\nlisten = \"0.0.0.0:8484\"\n");
+    assert!(problem.message.contains("identity.mode = \"proxy\""), "{}", problem.message);
+}
+
+#[test]
+fn named_tables_refer_to_each_other() {
+    let problem = only_problem("[agents.hermes]\nmodel = \"mian\"\n[models.main]\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n");
+    assert_eq!(problem.message, "there is no [models.mian]: did you mean 'main'?");
+    let problem =
+        only_problem("[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\ncredential = { env = \"A\", file = \"/b\" }\n");
+    assert_eq!(problem.key, "models.m.credential");
+    assert_eq!(only_problem("[agents.runbook]\n").key, "agents.runbook");
+    assert_eq!(only_problem("[workspaces.w]\npath = \"relative\"\n").key, "workspaces.w.path");
+}
+
+#[test]
+fn what_init_writes_reads_back_as_the_defaults() {
+    let defaults = read("", &[], &Flags::default()).expect("right");
+    let plain = read(&commented(None), &[], &Flags::default()).expect("right");
+    assert_eq!(plain.settings, defaults.settings);
+    assert!(plain.shown.iter().all(|s| s.origin == Origin::Default));
+
+    // Every shown default is a value that the file takes.
+    let lines = commented(None);
+    let mut all_set = String::new();
+    for line in lines.split("# Agents that tasks").next().unwrap_or_default().lines() {
+        match line.strip_prefix('#') {
+            Some(set) if !set.starts_with(' ') && !set.ends_with('=') => all_set.push_str(set),
+            Some(_) => {}
+            None => all_set.push_str(line),
+        }
+        all_set.push('\n');
+    }
+    assert_eq!(read(&all_set, &[], &Flags::default()).expect("right").settings, defaults.settings);
+}
+
+#[test]
+fn init_sets_up_an_agent_with_its_model() {
+    let agent = FirstAgent {
+        name: "hermes".into(),
+        model_url: "http://127.0.0.1:9/v1".into(),
+        model: "a \"quoted\" name".into(),
+        key_variable: Some("MODEL_KEY".into()),
+    };
+    let config = read(&commented(Some(&agent)), &[], &Flags::default()).expect("right");
+    assert_eq!(config.settings.tasks.default_agent, "hermes");
+    assert_eq!(config.agents["hermes"].kind, AgentKind::Hermes);
+    let model = &config.models["hermes"];
+    assert_eq!((model.base_url.as_str(), model.model.as_str()), ("http://127.0.0.1:9/v1", "a \"quoted\" name"));
+    assert_eq!(model.credential, Credential::Environment("MODEL_KEY".into()));
+}
+
+#[test]
+fn a_mistyped_variable_is_noticed() {
+    let environment =
+        BTreeMap::from([("CODA_TASKS_MAX_CONCURENT".to_owned(), "1".to_owned()), ("CODA_HOME".to_owned(), "/x".to_owned())]);
+    let stray = stray_variables(&environment);
+    assert_eq!(stray.len(), 1);
+    assert!(stray[0].message.contains("CODA_TASKS_MAX_CONCURRENT"), "{}", stray[0].message);
+}
+
+#[test]
+fn settings_have_units_and_meanings() {
+    for setting in reference() {
+        assert!(setting.meaning.ends_with('.'), "{}.{}", setting.section, setting.key);
+        for word in ["timeout", "ttl", "_ttl", "expires"] {
+            if setting.key.ends_with(word) {
+                panic!("{}.{} lacks a unit", setting.section, setting.key);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_operations_handbook_lists_every_setting() {
+    let handbook =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).expect("readable");
+    let rows = reference_rows();
+    assert!(handbook.contains(&rows), "docs/operations.md: the table of settings must read\n{rows}");
+}
+
+/// The table of settings as docs/operations.md has it.
+fn reference_rows() -> String {
+    let row = |s: Setting| {
+        let default = if s.default.is_empty() { "unset".to_owned() } else { format!("`{}`", s.default) };
+        format!("| `{}.{}` | {default} | {} |", s.section, s.key, s.meaning)
+    };
+    reference().into_iter().map(row).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,158 @@
+//! The gates as the gateway calls them: `ToolGates` for the gatekeeper.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::keeper::{Ask, Gatekeeper, Passed, ask_call, item_of, merge_demands, refusal};
+use super::running::Running;
+use super::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
+use crate::approval::request::{Item, Standing, call_key};
+use crate::env;
+use crate::id::TaskId;
+use crate::policy::Judgment;
+use crate::policy::contract::{Demand, Gate, Subject, Usage, Verdict};
+use crate::store::StoreError;
+use crate::store::calls::Once;
+
+const NOT_RUNNING: &str = "refused: the task is not running any more";
+
+impl ToolGates for Gatekeeper {
+    fn judge_calls<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Vec<CallVerdict>> {
+        Box::pin(async move {
+            let Some(running) = self.running(task) else {
+                return calls.iter().map(|_| CallVerdict::Refuse { message: NOT_RUNNING.into() }).collect();
+            };
+            join_all(calls.into_iter().map(|call| self.judge_call(&running, call))).await
+        })
+    }
+
+    fn judge_plan<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>> {
+        Box::pin(async move {
+            let running = self.running(task).ok_or_else(|| NOT_RUNNING.to_owned())?;
+            self.plan(&running, &calls).await.unwrap_or_else(|e| {
+                tracing::error!(task.id = %task, error = %e, "a plan could not be judged");
+                Err("refused: coda could not record the decision; try again later".into())
+            })
+        })
+    }
+
+    fn judge_result<'a>(
+        &'a self,
+        task: &'a TaskId,
+        call_id: &'a str,
+        tool: &'a str,
+        content: String,
+    ) -> Pending<'a, ResultVerdict> {
+        Box::pin(async move {
+            let Some(running) = self.running(task) else { return ResultVerdict::Withhold { message: NOT_RUNNING.into() } };
+            let key = call_key(task, Gate::ToolResult, tool, &env::sha256_hex(content.as_bytes()), call_id);
+            let subject = Subject::ToolResult { call_id: call_id.to_owned(), tool: tool.to_owned(), content };
+            let ask = Ask {
+                subject,
+                working_directory: running.workspace.display().to_string(),
+                key,
+                title: format!("result of {tool}"),
+            };
+            let passed = self.pass(&running, &ask).await;
+            let (id, call) = (task.clone(), call_id.to_owned());
+            if let Err(e) = self.store().call(move |s| s.finish_call(&id, &call)).await {
+                tracing::error!(task.id = %task, error = %e, "a finished call could not be noted");
+            }
+            match passed {
+                Passed::Cleared(text) => ResultVerdict::Deliver(text),
+                Passed::Refused(message) | Passed::Parked(_, message) => ResultVerdict::Withhold { message },
+            }
+        })
+    }
+
+    fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Vec<PastCall>> {
+        Box::pin(async move {
+            let task = task.clone();
+            self.store().call(move |s| s.calls(&task)).await.unwrap_or_default()
+        })
+    }
+
+    fn add_usage<'a>(&'a self, task: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let task = task.clone();
+            let add = Usage { input_tokens, output_tokens, ..Usage::default() };
+            if let Err(e) = self.store().call(move |s| s.add_usage(&task, add)).await {
+                tracing::warn!(error = %e, "usage could not be added");
+            }
+        })
+    }
+}
+
+impl Gatekeeper {
+    async fn judge_call(&self, running: &Arc<Running>, call: ToolCall) -> CallVerdict {
+        let ask = ask_call(running, &call);
+        let cleared = match self.pass(running, &ask).await {
+            Passed::Cleared(cleared) => cleared,
+            Passed::Refused(message) => return CallVerdict::Refuse { message },
+            Passed::Parked(approval, message) => return CallVerdict::Park { approval, message },
+        };
+        // Where a policy rewrote the arguments, the rewritten ones run.
+        let Ok(arguments) = serde_json::from_str(cleared.get()) else {
+            return CallVerdict::Refuse {
+                message: "refused: a policy rewrote the arguments into something that is not JSON".into(),
+            };
+        };
+        let once = if running.task.agent == "runbook" { Once::PerTask } else { Once::PerAttempt };
+        let (task, id, tool, key) = (running.task.id.clone(), call.id.clone(), call.tool.clone(), ask.key);
+        match self.store().call(move |s| s.release_call(&task, &id, &key, &tool, once)).await {
+            Ok(()) => CallVerdict::Run(cleared.wrap(|_| ToolCall { arguments, ..call })),
+            Err(e @ StoreError::Conflict { .. }) => CallVerdict::Refuse { message: format!("refused: {e}") },
+            Err(e) => {
+                tracing::error!(task.id = %running.task.id, error = %e, "a release could not be noted");
+                CallVerdict::Refuse { message: "refused: coda could not record the release; try again later".into() }
+            }
+        }
+    }
+
+    /// A call of a plan that an agent declared at its end. `Err` where a policy refuses it outright.
+    pub(crate) async fn judge_declared(
+        &self,
+        running: &Running,
+        call: &ToolCall,
+    ) -> Result<Result<(Item, Option<Demand>, Judgment), String>, StoreError> {
+        let ask = ask_call(running, call);
+        let judgment = self.judge(running, ask.subject.clone(), &ask.working_directory).await?;
+        Ok(match judgment.verdict.clone() {
+            Verdict::Deny { findings } => Err(refusal(&findings)),
+            Verdict::NeedsApproval(demand) => Ok((item_of(&ask, &judgment, &demand.findings), Some(demand), judgment)),
+            Verdict::Allow { findings } => Ok((item_of(&ask, &judgment, &findings), None, judgment)),
+        })
+    }
+
+    /// One request for everything in a plan that people must decide, before any of it runs.
+    async fn plan(&self, running: &Arc<Running>, calls: &[ToolCall]) -> Result<Result<(), String>, StoreError> {
+        let deadline = Instant::now() + std::time::Duration::from_secs(self.settings().hold_s);
+        let mut changes = self.subscribe();
+        let (mut items, mut demands, mut last) = (Vec::new(), Vec::new(), None);
+        for call in calls {
+            let ask = ask_call(running, call);
+            let judgment = self.judge(running, ask.subject.clone(), &ask.working_directory).await?;
+            match judgment.verdict.clone() {
+                Verdict::Allow { .. } => {}
+                Verdict::Deny { findings } => return Ok(Err(format!("{} ({})", refusal(&findings), call.id))),
+                Verdict::NeedsApproval(demand) => {
+                    let (task, key) = (running.task.id.clone(), ask.key.clone());
+                    let before = self.store().call(move |s| s.approval_for_call(&task, &key)).await?;
+                    if before.is_some_and(|m| m.approval.standing == Standing::Approved) {
+                        continue;
+                    }
+                    items.push(item_of(&ask, &judgment, &demand.findings));
+                    demands.push(demand);
+                    last = Some(judgment);
+                }
+            }
+        }
+        let Some(judgment) = last else { return Ok(Ok(())) };
+        let request = self.request(running, &judgment, &merge_demands(&demands, self), items);
+        let id = request.id.clone();
+        self.store().call(move |s| s.request_approval(&request)).await?;
+        self.hold_for(running, &id, &mut changes, deadline).await
+    }
+}

@@ -1,0 +1,529 @@
+//! The gatekeeper: asks the policies about each call and result of running tasks, keeps every decision, and where people
+//! must decide, asks them and waits.
+//!
+//! ```text
+//! judge ─► allow ─────────────────────────────────────► release (noted first) ─► run
+//!   ▲  └─► deny ──────────────────────────────────────► refuse
+//!   │  └─► needs approval ─► request ─► held ─┬ approved: judge again, consume, release
+//!   └──────────────────────────────────────── ┤ denied, expired: refuse
+//!                                             └ nobody in time: park
+//! ```
+//! INVARIANT: whatever fails here refuses; nothing is released that is not on record.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast};
+use tokio::time::Instant;
+
+use super::running::Running;
+use super::{shown, tools};
+use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
+use crate::approval::tally::covers;
+use crate::approval::{Consumed, consume};
+use crate::env;
+use crate::executor::Hold;
+use crate::id::{ApprovalId, TaskId};
+use crate::policy::contract::{Demand, Finding, Gate, Requirement, Subject, Verdict};
+use crate::policy::{Cleared, Judgment, Policies};
+use crate::store::decisions::DecisionRecord;
+use crate::store::{Store, StoreError};
+use crate::task::state::Happening;
+
+/// Bounds and defaults of approvals.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a call is held before its task is parked, in seconds.
+    pub hold_s: u64,
+    /// When an undecided request ends, in seconds.
+    pub expires_s: u64,
+    /// Who decides where a policy names nobody.
+    pub default_requirements: Vec<Requirement>,
+    /// Tasks held at once; beyond it a call is parked at once.
+    pub max_held: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let approver = Requirement { role: crate::identity::Role::APPROVER.into(), count: 1 };
+        Self { hold_s: 600, expires_s: 86_400, default_requirements: vec![approver], max_held: 50 }
+    }
+}
+
+/// A handle; clones share everything.
+#[derive(Clone)]
+pub struct Gatekeeper(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    policies: Policies,
+    settings: Settings,
+    // A std mutex: held for a lookup, never across an await.
+    runs: Mutex<HashMap<TaskId, Arc<Running>>>,
+    decided: broadcast::Sender<ApprovalId>,
+    places: Arc<Notify>,
+}
+
+/// A question about one subject of a running task.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub subject: Subject,
+    pub working_directory: String,
+    pub key: String,
+    pub title: String,
+}
+
+/// The answer, after people where they were asked.
+#[derive(Debug)]
+pub(super) enum Passed {
+    Cleared(Cleared<String>),
+    Refused(String),
+    Parked(ApprovalId, String),
+}
+
+impl Gatekeeper {
+    /// Wires; does nothing yet. `places` is told when a held task frees its place.
+    #[must_use]
+    pub fn new(store: Store, policies: Policies, settings: Settings, places: Arc<Notify>) -> Self {
+        let (decided, _) = broadcast::channel(1024);
+        Self(Arc::new(Shared { store, policies, settings, runs: Mutex::default(), decided, places }))
+    }
+
+    /// Bounds and defaults.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Lets the gates know a running attempt; it is forgotten when the guard drops.
+    #[must_use]
+    pub fn enter(&self, running: Arc<Running>) -> Entered {
+        let task = running.task.id.clone();
+        self.runs().insert(task.clone(), running);
+        Entered { keeper: self.clone(), task }
+    }
+
+    /// The running attempt of a task.
+    #[must_use]
+    pub fn running(&self, task: &TaskId) -> Option<Arc<Running>> {
+        self.runs().get(task).cloned()
+    }
+
+    /// Wakes whoever waits for this request.
+    pub fn tell_decided(&self, approval: &ApprovalId) {
+        let _ = self.0.decided.send(approval.clone());
+    }
+
+    /// Judges and keeps the decision; the task's marks follow.
+    pub(crate) async fn judge(
+        &self,
+        running: &Running,
+        subject: Subject,
+        working_directory: &str,
+    ) -> Result<Judgment, StoreError> {
+        let event = running.event(subject, working_directory);
+        let judged = event.subject.content().to_owned();
+        let judgment = self.0.policies.judge(event).await;
+        let (content, _) = shown::mask(judgment.screened(), &judged, &judgment.findings);
+        let record = DecisionRecord::of(&judgment, &running.task.tenant, &running.task.id, env::now_ms(), content);
+        let marks = self.0.store.call(move |s| s.record_decision(&record)).await?;
+        running.set_marks(marks);
+        Ok(judgment)
+    }
+
+    /// Judges, asks people where a policy wants it, and waits for them.
+    pub(super) async fn pass(&self, running: &Arc<Running>, ask: &Ask) -> Passed {
+        match self.try_pass(running, ask).await {
+            Ok(passed) => passed,
+            Err(e) => {
+                tracing::error!(task.id = %running.task.id, error = %e, "a gate could not keep its decision");
+                Passed::Refused("refused: coda could not record the decision; try again later".into())
+            }
+        }
+    }
+
+    async fn try_pass(&self, running: &Arc<Running>, ask: &Ask) -> Result<Passed, StoreError> {
+        let deadline = Instant::now() + Duration::from_secs(self.0.settings.hold_s);
+        let mut changes = self.0.decided.subscribe();
+        let mut held: Option<Held> = None;
+        let passed = loop {
+            let judgment = self.judge(running, ask.subject.clone(), &ask.working_directory).await?;
+            let demand = match judgment.verdict.clone() {
+                Verdict::Deny { findings } => {
+                    self.withdraw_for(running, ask, "a policy refuses it now").await?;
+                    break Passed::Refused(refusal(&findings));
+                }
+                Verdict::Allow { .. } => {
+                    self.use_up(running, ask, &judgment).await?;
+                    break judgment.cleared().map_or_else(|_| Passed::Refused("refused".into()), Passed::Cleared);
+                }
+                Verdict::NeedsApproval(demand) => demand,
+            };
+            let approval = match self.standing_request(running, ask, &judgment, &demand).await? {
+                Found::Usable(approval, item) => {
+                    match consume(&self.0.store, &approval.id, item, judgment.decision.as_str()).await {
+                        Ok(consumed) => break released(judgment, &consumed),
+                        Err(StoreError::Conflict { .. }) => continue,
+                        Err(e) => return Err(e),
+                    }
+                }
+                Found::Refused(message) => break Passed::Refused(message),
+                Found::Waiting(approval) => approval,
+            };
+            if held.is_none() {
+                match Held::enter(self, running, &approval).await? {
+                    Some(guard) => held = Some(guard),
+                    None => break self.park(running, &approval),
+                }
+            }
+            match self.wait(&approval, &mut changes, deadline).await? {
+                Standing::Approved => {}
+                Standing::Open => break self.park(running, &approval),
+                Standing::Denied => break Passed::Refused(self.denial(&approval).await?),
+                Standing::Expired => break Passed::Refused("refused: nobody approved it in time".into()),
+                // Used or asked again by another who waited for the same call.
+                Standing::Consumed | Standing::Withdrawn => {
+                    if self.running(&running.task.id).is_none() {
+                        break Passed::Refused("refused: the task has ended".into());
+                    }
+                }
+            }
+        };
+        if let Some(held) = held {
+            held.leave().await;
+        }
+        Ok(passed)
+    }
+
+    /// Finds what this call can use or wait for; asks where there is nothing that covers it.
+    async fn standing_request(
+        &self,
+        running: &Running,
+        ask: &Ask,
+        judgment: &Judgment,
+        demand: &Demand,
+    ) -> Result<Found, StoreError> {
+        let requirements = self.requirements(demand);
+        let (task, key) = (running.task.id.clone(), ask.key.clone());
+        if let Some(found) = self.0.store.call(move |s| s.approval_for_call(&task, &key)).await? {
+            let approval = found.approval;
+            if approval.standing == Standing::Denied {
+                return Ok(Found::Refused(self.denial(&approval.id).await?));
+            }
+            let item = &approval.items[found.item];
+            match covers(
+                item,
+                &approval.requirements,
+                approval.allow_requester,
+                &grounds(&demand.findings),
+                &requirements,
+                demand,
+            ) {
+                Ok(()) if approval.standing == Standing::Approved => return Ok(Found::Usable(Box::new(approval), found.item)),
+                Ok(()) => return Ok(Found::Waiting(approval.id)),
+                Err(why) => {
+                    let (id, why) = (approval.id.clone(), format!("asked again: {why:?}"));
+                    self.0.store.call(move |s| s.withdraw_approval(&id, &why)).await?;
+                    self.tell_decided(&approval.id);
+                }
+            }
+        }
+        let item = item_of(ask, judgment, &demand.findings);
+        let request = self.request(running, judgment, demand, vec![item]);
+        let id = request.id.clone();
+        match self.0.store.call(move |s| s.request_approval(&request)).await {
+            // Asked by somebody else between the look and the write: the next round finds theirs.
+            Ok(()) | Err(StoreError::Conflict { .. }) => Ok(Found::Waiting(id)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A request as it will be stored.
+    pub(crate) fn request(&self, running: &Running, judgment: &Judgment, demand: &Demand, items: Vec<Item>) -> Approval {
+        let now = env::now_ms();
+        let expires_s = if demand.expires_after_s == 0 {
+            self.0.settings.expires_s
+        } else {
+            self.0.settings.expires_s.min(u64::from(demand.expires_after_s))
+        };
+        Approval {
+            id: ApprovalId::new(),
+            tenant: running.task.tenant.clone(),
+            task: running.task.id.clone(),
+            gate: judgment.gate,
+            standing: Standing::Open,
+            items,
+            demand: demand.clone(),
+            decision: judgment.decision.clone(),
+            generation: judgment.generation,
+            set_digest: judgment.set_digest.clone(),
+            requester: running.task.principal.clone(),
+            requirements: self.requirements(demand),
+            allow_requester: demand.allow_requester,
+            created_ms: now,
+            expires_ms: now + expires_s * 1000,
+            decided_ms: None,
+            reason: None,
+            votes: Vec::new(),
+        }
+    }
+
+    /// Who must agree: what the policy says, else the configured default.
+    pub(crate) fn requirements(&self, demand: &Demand) -> Vec<Requirement> {
+        if demand.approvals.is_empty() { self.0.settings.default_requirements.clone() } else { demand.approvals.clone() }
+    }
+
+    /// Waits until a request is decided, or the hold is over (then it is still open).
+    pub(super) async fn wait(
+        &self,
+        id: &ApprovalId,
+        changes: &mut broadcast::Receiver<ApprovalId>,
+        deadline: Instant,
+    ) -> Result<Standing, StoreError> {
+        loop {
+            let wanted = id.clone();
+            let approval = match self.0.store.call(move |s| s.approval(&wanted)).await {
+                Ok(approval) => approval,
+                // Lost the race to ask: whoever won is found on the next round.
+                Err(StoreError::NotFound { .. }) => return Ok(Standing::Withdrawn),
+                Err(e) => return Err(e),
+            };
+            if approval.standing != Standing::Open {
+                return Ok(approval.standing);
+            }
+            let change = async {
+                loop {
+                    match changes.recv().await {
+                        Ok(changed) if changed == *id => return,
+                        Ok(_) => {}
+                        Err(_) => return,
+                    }
+                }
+            };
+            if tokio::time::timeout_at(deadline, change).await.is_err() {
+                return Ok(Standing::Open);
+            }
+        }
+    }
+
+    /// An approval for something that policies allow by now must not lie about for later.
+    async fn use_up(&self, running: &Running, ask: &Ask, judgment: &Judgment) -> Result<(), StoreError> {
+        let (task, key, decision) = (running.task.id.clone(), ask.key.clone(), judgment.decision.to_string());
+        self.0
+            .store
+            .call(move |s| {
+                let Some(found) = s.approval_for_call(&task, &key)? else { return Ok(()) };
+                match found.approval.standing {
+                    Standing::Approved => s.consume_approval(&found.approval.id, found.item, &decision),
+                    Standing::Open => s.withdraw_approval(&found.approval.id, "a policy allows it now"),
+                    Standing::Denied | Standing::Expired | Standing::Consumed | Standing::Withdrawn => Ok(()),
+                }
+            })
+            .await
+    }
+
+    async fn withdraw_for(&self, running: &Running, ask: &Ask, why: &'static str) -> Result<(), StoreError> {
+        let (task, key) = (running.task.id.clone(), ask.key.clone());
+        self.0
+            .store
+            .call(move |s| match s.approval_for_call(&task, &key)? {
+                Some(found) if found.approval.standing != Standing::Denied => s.withdraw_approval(&found.approval.id, why),
+                Some(_) | None => Ok(()),
+            })
+            .await
+    }
+
+    /// Holds a whole plan until its request is decided.
+    pub(super) async fn hold_for(
+        &self,
+        running: &Arc<Running>,
+        id: &ApprovalId,
+        changes: &mut broadcast::Receiver<ApprovalId>,
+        deadline: Instant,
+    ) -> Result<Result<(), String>, StoreError> {
+        let Some(held) = Held::enter(self, running, id).await? else { return Ok(Err(park_message(running, id))) };
+        let standing = self.wait(id, changes, deadline).await?;
+        held.leave().await;
+        Ok(match standing {
+            Standing::Approved | Standing::Consumed => Ok(()),
+            Standing::Open => Err(park_message(running, id)),
+            Standing::Denied => Err(self.denial(id).await?),
+            Standing::Expired => Err("refused: nobody approved it in time".into()),
+            Standing::Withdrawn => Err("refused: its request was withdrawn".into()),
+        })
+    }
+
+    fn park(&self, running: &Running, approval: &ApprovalId) -> Passed {
+        Passed::Parked(approval.clone(), park_message(running, approval))
+    }
+
+    async fn denial(&self, id: &ApprovalId) -> Result<String, StoreError> {
+        let id = id.clone();
+        let approval = self.0.store.call(move |s| s.approval(&id)).await?;
+        let by = approval.votes.iter().find(|v| !v.approve);
+        Ok(match by {
+            Some(vote) => format!(
+                "refused by {}: {}. Do not try it in another way; go on with what is possible and say so.",
+                vote.principal, vote.reason
+            ),
+            None => "refused: its approval was denied".into(),
+        })
+    }
+
+    /// The store that decisions are kept in.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<ApprovalId> {
+        self.0.decided.subscribe()
+    }
+
+    fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Arc<Running>>> {
+        self.0.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn park_message(running: &Running, approval: &ApprovalId) -> String {
+    running.park(approval.clone());
+    "not run: people have not decided on it yet. End your turn now; say that the task waits for approval and will go on when it is given.".into()
+}
+
+/// What a call finds when it asks.
+enum Found {
+    Usable(Box<Approval>, usize),
+    Waiting(ApprovalId),
+    Refused(String),
+}
+
+fn released(judgment: Judgment, consumed: &Consumed) -> Passed {
+    match judgment.release(consumed) {
+        Ok(cleared) => Passed::Cleared(cleared),
+        Err(findings) => Passed::Refused(refusal(&findings)),
+    }
+}
+
+/// The item that people see and an approval is bound to.
+pub(super) fn item_of(ask: &Ask, judgment: &Judgment, findings: &[Finding]) -> Item {
+    let readable = match &ask.subject {
+        Subject::ToolCall(call) => tools::shown(call).to_owned(),
+        Subject::Prompt { .. } | Subject::ToolResult { .. } | Subject::Output { .. } => judgment.screened().to_owned(),
+    };
+    let (content, marked) = shown::mask(&readable, ask.subject.content(), &judgment.findings);
+    Item {
+        call_key: ask.key.clone(),
+        title: ask.title.clone(),
+        content,
+        content_sha256: env::sha256_hex(ask.subject.content().as_bytes()),
+        working_directory: ask.working_directory.clone(),
+        marked,
+        grounds: grounds(findings),
+    }
+}
+
+/// A question about a call.
+pub(super) fn ask_call(running: &Running, call: &super::ToolCall) -> Ask {
+    let subject = tools::subject(call);
+    let working_directory = call.working_directory.clone().unwrap_or_else(|| running.workspace.display().to_string());
+    let key = call_key(&running.task.id, Gate::ToolCall, &call.tool, &subject.arguments, &working_directory);
+    Ask { subject: Subject::ToolCall(subject), working_directory, key, title: call.tool.clone() }
+}
+
+/// For the agent's model: the rule, the reason, what is possible.
+pub(super) fn refusal(findings: &[Finding]) -> String {
+    match findings.iter().max_by_key(|f| f.severity) {
+        Some(f) => format!("refused by rule {}: {}", f.code, f.message),
+        None => "refused by policy".into(),
+    }
+}
+
+/// Forgets the attempt when dropped.
+pub struct Entered {
+    keeper: Gatekeeper,
+    task: TaskId,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.keeper.runs().remove(&self.task);
+    }
+}
+
+/// A held call. While a task has one it is `needs_approval/held` and its clocks stand still.
+struct Held {
+    keeper: Gatekeeper,
+    running: Option<Arc<Running>>,
+}
+
+impl Held {
+    /// `None` where too many tasks are held already.
+    async fn enter(keeper: &Gatekeeper, running: &Arc<Running>, approval: &ApprovalId) -> Result<Option<Self>, StoreError> {
+        let mut held = running.held.lock().await;
+        if *held == 0 {
+            let holding = keeper.runs().values().filter(|r| r.held.try_lock().is_ok_and(|n| *n > 0)).count();
+            if holding >= keeper.0.settings.max_held {
+                return Ok(None);
+            }
+            let (task, body) = (running.task.id.clone(), serde_json::json!({ "approval": approval.as_str() }));
+            let patch = crate::store::tasks::Patch { body: Some(body), ..Default::default() };
+            keeper.0.store.call(move |s| s.advance(&task, "coda", &Happening::Hold, &patch)).await?;
+            if let Some(control) = running.control() {
+                control.set_held(Hold::Held);
+            }
+            keeper.0.places.notify_one();
+        }
+        *held += 1;
+        Ok(Some(Self { keeper: keeper.clone(), running: Some(running.clone()) }))
+    }
+
+    async fn leave(mut self) {
+        if let Some(running) = self.running.take() {
+            release_one(&self.keeper, &running).await;
+        }
+    }
+}
+
+impl Drop for Held {
+    /// The agent hung up while its call was held.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let keeper = self.keeper.clone();
+            tokio::spawn(async move { release_one(&keeper, &running).await });
+        }
+    }
+}
+
+async fn release_one(keeper: &Gatekeeper, running: &Arc<Running>) {
+    let mut held = running.held.lock().await;
+    *held = held.saturating_sub(1);
+    if *held > 0 {
+        return;
+    }
+    let task = running.task.id.clone();
+    match keeper.0.store.call(move |s| s.advance(&task, "coda", &Happening::Release, &Default::default())).await {
+        // A conflict: the task ended meanwhile.
+        Ok(_) | Err(StoreError::Conflict { .. }) => {}
+        Err(e) => tracing::error!(task.id = %running.task.id, error = %e, "a released task could not be noted as running"),
+    }
+    if let Some(control) = running.control() {
+        control.set_held(Hold::Live);
+    }
+}
+
+/// Findings, requirements and bounds of several demands together.
+#[must_use]
+pub fn merge_demands(demands: &[Demand], keeper: &Gatekeeper) -> Demand {
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for requirement in demands.iter().flat_map(|d| keeper.requirements(d)) {
+        let count = counts.entry(requirement.role).or_default();
+        *count = (*count).max(requirement.count);
+    }
+    Demand {
+        findings: demands.iter().flat_map(|d| d.findings.clone()).collect(),
+        approvals: counts.into_iter().map(|(role, count)| Requirement { role, count }).collect(),
+        allow_requester: demands.iter().all(|d| d.allow_requester),
+        expires_after_s: demands.iter().map(|d| d.expires_after_s).filter(|s| *s > 0).min().unwrap_or(0),
+        reason: demands.iter().map(|d| d.reason.as_str()).collect::<Vec<_>>().join(" "),
+    }
+}

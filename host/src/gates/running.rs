@@ -1,0 +1,112 @@
+//! A task that runs: its facts for events, its marks, and how many of its calls are held.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::env;
+use crate::executor::Control;
+use crate::id::ApprovalId;
+use crate::policy::contract::{Caller, Event, Subject, TaskFacts};
+use crate::task::Task;
+
+/// A running attempt, as the gates know it.
+pub struct Running {
+    /// The task as it was when the attempt began.
+    pub task: Task,
+    /// Where calls take effect.
+    pub workspace: PathBuf,
+    control: Mutex<Option<Control>>,
+    marks: Mutex<BTreeMap<String, String>>,
+    seq: AtomicU64,
+    /// How many calls wait; a tokio mutex because the state change is stored while it is held.
+    pub(super) held: tokio::sync::Mutex<u32>,
+    parked: Mutex<Vec<ApprovalId>>,
+}
+
+impl Running {
+    /// A task's attempt; `control` follows when its process lives.
+    #[must_use]
+    pub fn new(task: Task, workspace: PathBuf) -> Self {
+        let marks = Mutex::new(task.marks.clone());
+        // Sequence numbers of one attempt never meet those of another.
+        let seq = AtomicU64::new(u64::from(task.attempt) << 32);
+        Self {
+            task,
+            workspace,
+            control: Mutex::new(None),
+            marks,
+            seq,
+            held: tokio::sync::Mutex::new(0),
+            parked: Mutex::default(),
+        }
+    }
+
+    /// Says how to stop the clocks.
+    pub fn set_control(&self, control: Control) {
+        *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(control);
+    }
+
+    pub(super) fn control(&self) -> Option<Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_marks(&self, marks: BTreeMap<String, String>) {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+    }
+
+    /// Whether a call waits for people right now.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        // A held lock means that the count is changing; then the task still has its place.
+        self.held.try_lock().is_ok_and(|n| *n > 0)
+    }
+
+    pub(super) fn park(&self, approval: ApprovalId) {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).push(approval);
+    }
+
+    /// Requests that nobody decided while their call was held.
+    #[must_use]
+    pub fn parked(&self) -> Vec<ApprovalId> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next event about this attempt.
+    pub(super) fn event(&self, subject: Subject, working_directory: &str) -> Event {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        event_of(&self.task, marks, self.seq.fetch_add(1, Ordering::Relaxed), subject, working_directory)
+    }
+}
+
+/// An event about a task.
+#[must_use]
+pub fn event_of(task: &Task, marks: BTreeMap<String, String>, seq: u64, subject: Subject, working_directory: &str) -> Event {
+    Event {
+        id: env::hex(&env::random_bytes::<16>()),
+        time_ms: env::now_ms(),
+        seed: u64::from_le_bytes(env::random_bytes::<8>()),
+        seq,
+        tenant: task.tenant.clone(),
+        caller: Caller {
+            client: task.client.name.clone(),
+            client_version: task.client.version.clone(),
+            principal: task.principal.clone(),
+            roles: task.roles.clone(),
+        },
+        task: TaskFacts {
+            id: task.id.to_string(),
+            session_id: task.session.to_string(),
+            agent: task.agent.clone(),
+            permissions: task.permissions,
+            working_directory: working_directory.to_owned(),
+            attempt: task.attempt.max(1),
+            chained_from: task.previous.as_ref().map(ToString::to_string),
+            labels: task.labels.clone(),
+            marks,
+            usage: task.usage,
+        },
+        subject,
+    }
+}

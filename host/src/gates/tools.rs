@@ -1,0 +1,115 @@
+//! What coda knows of the tools that agents bring: which argument is a shell command, which is SQL, which are paths that
+//! are written. A tool that is not listed is judged by its arguments as text.
+
+use serde_json::Value;
+
+use crate::approval::request::canonical;
+use crate::gates::ToolCall;
+use crate::policy::contract::ToolCallSubject;
+
+/// Tools that run a shell command, by lower-case name.
+const SHELL: [&str; 12] = [
+    "shell",
+    "bash",
+    "terminal",
+    "exec",
+    "exec_command",
+    "run_command",
+    "run_shell_command",
+    "run_terminal_cmd",
+    "local_shell",
+    "developer__shell",
+    "execute_command",
+    "process",
+];
+const SHELL_ARGUMENTS: [&str; 4] = ["command", "cmd", "script", "data"];
+
+/// Tools that run SQL.
+const SQL: [&str; 6] = ["sql", "execute_sql", "execute_query", "run_query", "query", "databricks_sql"];
+const SQL_ARGUMENTS: [&str; 3] = ["statement", "sql", "query"];
+
+/// Tools that write files.
+const WRITE: [&str; 9] =
+    ["write_file", "write", "edit", "edit_file", "patch", "apply_patch", "str_replace_editor", "replace", "create_file"];
+const PATH_ARGUMENTS: [&str; 4] = ["path", "file_path", "filename", "target_file"];
+
+/// The call as policies see it.
+#[must_use]
+pub fn subject(call: &ToolCall) -> ToolCallSubject {
+    let tool = bare_name(&call.tool);
+    ToolCallSubject {
+        id: call.id.clone(),
+        tool: call.tool.clone(),
+        arguments: canonical(&call.arguments),
+        shell: SHELL.contains(&tool.as_str()).then(|| text_of(&call.arguments, &SHELL_ARGUMENTS)).flatten(),
+        paths: if WRITE.contains(&tool.as_str()) { texts_of(&call.arguments, &PATH_ARGUMENTS) } else { Vec::new() },
+        sql: SQL.contains(&tool.as_str()).then(|| text_of(&call.arguments, &SQL_ARGUMENTS)).flatten(),
+    }
+}
+
+/// Parses a call anew whose arguments a policy rewrote.
+pub fn reparse(call: &mut ToolCallSubject) {
+    let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::Null);
+    *call = subject(&ToolCall { id: call.id.clone(), tool: call.tool.clone(), arguments, working_directory: None });
+}
+
+/// What a person should read: the command, the statement, or the arguments.
+#[must_use]
+pub fn shown(subject: &ToolCallSubject) -> &str {
+    subject.shell.as_deref().or(subject.sql.as_deref()).unwrap_or(&subject.arguments)
+}
+
+/// Without the prefix that agents give to tools of MCP servers.
+fn bare_name(tool: &str) -> String {
+    tool.rsplit("__").next().unwrap_or(tool).to_ascii_lowercase()
+}
+
+fn text_of(arguments: &Value, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| match arguments.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        // An argument vector: words are quoted again, so that the command means the same.
+        Value::Array(words) => words.iter().map(|w| w.as_str().map(quote)).collect::<Option<Vec<_>>>().map(|w| w.join(" ")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    })
+}
+
+fn texts_of(arguments: &Value, names: &[&str]) -> Vec<String> {
+    names.iter().filter_map(|name| arguments.get(name)?.as_str().map(str::to_owned)).collect()
+}
+
+fn quote(word: &str) -> String {
+    let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./=:,@+%".contains(&b));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn call(tool: &str, arguments: Value) -> ToolCall {
+        ToolCall { id: "1".into(), tool: tool.into(), arguments, working_directory: None }
+    }
+
+    #[test]
+    fn the_command_of_a_shell_tool_is_found_whatever_its_argument_is_called() {
+        for (tool, arguments) in [
+            ("terminal", json!({"command": "rm -rf x"})),
+            ("Bash", json!({"command": "rm -rf x"})),
+            ("exec_command", json!({"cmd": "rm -rf x"})),
+            ("mcp__box__shell", json!({"command": ["rm", "-rf", "x"]})),
+        ] {
+            assert_eq!(subject(&call(tool, arguments)).shell.as_deref(), Some("rm -rf x"), "{tool}");
+        }
+        assert_eq!(subject(&call("shell", json!({"command": ["echo", "a b"]}))).shell.as_deref(), Some("echo 'a b'"));
+        assert_eq!(subject(&call("read_file", json!({"path": "x"}))).shell, None);
+    }
+
+    #[test]
+    fn canonical_arguments_do_not_depend_on_the_order_of_keys() {
+        let a: Value = serde_json::from_str(r#"{"b":1,"a":{"d":2,"c":3}}"#).expect("json");
+        let b: Value = serde_json::from_str(r#"{"a":{"c":3,"d":2},"b":1}"#).expect("json");
+        assert_eq!(canonical(&a), canonical(&b));
+    }
+}

@@ -1,0 +1,237 @@
+//! One turn: ask the upstream, pass its text on, have its calls judged together, and either release what may run or, if
+//! nothing may, tell the model so and let it go on, as the rest of the same answer.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+
+use super::chat::{self, Intact, Malformed, Source, StreamReader, Whole, Writer};
+use super::failure::Failure;
+use super::memory::{Hash, Refused, Round, Splice};
+use super::model::{Draft, Message};
+use super::outbound::Outbound;
+use super::session::{Keep, Session};
+use super::sse;
+use super::turn::Turn;
+use super::upstream::Reply;
+use super::{Settings, Shared};
+use crate::gates::{CallVerdict, ToolCall};
+
+/// After the message is complete, how long the rest of the stream (usage) is waited for.
+const TAIL: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A turn to be written.
+pub(in crate::gateway) struct Exchange {
+    pub(in crate::gateway) shared: Arc<Shared>,
+    pub(in crate::gateway) session: Arc<Session>,
+    pub(in crate::gateway) turn: Arc<Turn>,
+    pub(in crate::gateway) question: Hash,
+    pub(in crate::gateway) request: chat::Request,
+}
+
+/// Ends the turn on every way out, a panic included.
+struct Ended<'a> {
+    exchange: &'a Exchange,
+    outcome: Option<(Keep, Result<(), Failure>)>,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let broken =
+            || (Keep::Nothing, Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "gateway_ended", "the turn was ended")));
+        let (keep, outcome) = self.outcome.take().unwrap_or_else(broken);
+        self.exchange.session.detach(self.exchange.question, keep);
+        self.exchange.turn.end(outcome);
+    }
+}
+
+/// Writes the turn to its end.
+pub(in crate::gateway) async fn run(exchange: Exchange) {
+    let mut ended = Ended { exchange: &exchange, outcome: None };
+    let outcome = tokio::select! {
+        outcome = exchange.write() => outcome,
+        () = exchange.session.closed.cancelled() => Err(Failure::unauthenticated()),
+    };
+    ended.outcome = Some(match outcome {
+        Ok(keep) => (keep, Ok(())),
+        Err(failure) => (Keep::Nothing, Err(failure)),
+    });
+}
+
+/// What became of one call.
+enum Outcome {
+    /// It may run. `same`: exactly as the model wrote it.
+    Run { draft: Draft, same: Intact },
+    /// It must not; the model is told this.
+    Refused(String),
+}
+
+impl Exchange {
+    fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    async fn write(&self) -> Result<Keep, Failure> {
+        let mut outbound = chat::compose(&self.request, &self.session, &*self.shared.gates).await;
+        let mut writer = Writer::new(self.request.stream, self.settings().repairs.fix_finish_reason);
+        let mut rounds: Vec<Round> = Vec::new();
+        loop {
+            let (source, message) = self.attended(self.ask(&outbound, &mut writer)).await?;
+            if let Some(tokens) = message.tokens {
+                self.shared.gates.add_usage(&self.session.task, tokens.input, tokens.output).await;
+            }
+            let (released, refused, intact) = sort(&message, self.judge(&message).await);
+            if !released.is_empty() || refused.is_empty() {
+                let keep = if message.calls.is_empty() && rounds.is_empty() { Keep::Nothing } else { Keep::Decided };
+                let end = writer.finish(&source, &message, &released, intact);
+                let call_ids = released.iter().map(|draft| draft.id.clone()).collect();
+                // Kept before the agent has the answer, so that its next request finds it.
+                self.session.splices.keep(Splice { call_ids, text: writer.text().to_owned(), rounds, beside: refused });
+                self.turn.write(end);
+                return Ok(keep);
+            }
+            self.pass(writer.set_aside(&source, &message));
+            let round = Round { text: message.text, extra: message.extra, refused };
+            chat::round(&round).into_iter().for_each(|passage| outbound.push(passage));
+            rounds.push(round);
+            if rounds.len() > self.settings().max_continuations as usize {
+                let words =
+                    format!("The turn was ended by coda: {} answers in a row held nothing but refused tool calls.", rounds.len());
+                let end = writer.stop(&words);
+                self.session.splices.keep(Splice {
+                    call_ids: Vec::new(),
+                    text: writer.text().to_owned(),
+                    rounds,
+                    beside: Vec::new(),
+                });
+                self.turn.write(end);
+                return Ok(Keep::Decided);
+            }
+        }
+    }
+
+    /// Work that is worth doing only while somebody reads the answer.
+    async fn attended<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let linger = std::time::Duration::from_secs(self.settings().linger_s);
+        tokio::select! {
+            outcome = work => outcome,
+            () = self.turn.abandoned(linger) => Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "abandoned", "nobody reads the answer")),
+        }
+    }
+
+    fn pass(&self, text: String) {
+        if !text.is_empty() {
+            self.turn.write(text);
+        }
+    }
+
+    /// Asks the upstream once, and passes on what may go on at once.
+    async fn ask(&self, outbound: &Outbound, writer: &mut Writer) -> Result<(Source, Message), Failure> {
+        let mut reply = self.shared.client.send(&self.session.line, chat::PATH, outbound).await?;
+        let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
+        if reply.is_stream {
+            return self.read_stream(&mut reply, writer).await;
+        }
+        let mut body = Vec::new();
+        while let Some(bytes) = reply.next().await? {
+            body.extend_from_slice(&bytes);
+            self.check_size(body.len())?;
+        }
+        let (whole, message) = Whole::read(&body, &self.settings().repairs).map_err(broken)?;
+        Ok((Source::Whole(whole), message))
+    }
+
+    async fn read_stream(&self, reply: &mut Reply, writer: &mut Writer) -> Result<(Source, Message), Failure> {
+        let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
+        let no_text = |_: sse::NotText| Failure::upstream("the upstream model sent bytes that are no text");
+        let (mut parser, mut reader, mut size) = (sse::Parser::default(), StreamReader::default(), 0);
+        while !reader.is_done() {
+            let bytes = match reader.is_finished() {
+                false => reply.next().await?,
+                // The message is complete: what fails or lacks from here on is only the usage.
+                true => tokio::time::timeout(TAIL, reply.next()).await.ok().and_then(Result::ok).flatten(),
+            };
+            let events = match &bytes {
+                Some(bytes) => parser.push(bytes).map_err(no_text)?,
+                None => parser.finish().map_err(no_text)?.into_iter().collect(),
+            };
+            size += bytes.as_ref().map_or(0, |b| b.len());
+            self.check_size(size)?;
+            for event in events {
+                if let Some(chunk) = reader.event(&event).map_err(broken)? {
+                    self.pass(writer.through(chunk, &reader));
+                }
+            }
+            if bytes.is_none() {
+                break;
+            }
+        }
+        let message = reader.message(&self.settings().repairs).map_err(broken)?;
+        Ok((Source::Stream(reader), message))
+    }
+
+    fn check_size(&self, size: usize) -> Result<(), Failure> {
+        let limit = self.settings().max_response_bytes;
+        if size > limit {
+            return Err(Failure::upstream(format!("the upstream model's answer is longer than {limit} bytes")));
+        }
+        Ok(())
+    }
+
+    /// All calls of a message, together. A call that can't be judged can't run.
+    async fn judge(&self, message: &Message) -> Vec<Outcome> {
+        let read: Vec<Result<ToolCall, String>> = message.calls.iter().map(Draft::to_call).collect();
+        let calls: Vec<ToolCall> = read.iter().filter_map(|call| call.as_ref().ok().cloned()).collect();
+        let asked = calls.len();
+        let verdicts = if calls.is_empty() { Vec::new() } else { self.shared.gates.judge_calls(&self.session.task, calls).await };
+        if verdicts.len() != asked {
+            tracing::error!(task.id = %self.session.task, asked, answered = verdicts.len(), "verdicts do not match the calls");
+            let refusal = "refused by coda: the call could not be judged; the host's log says why".to_owned();
+            return message.calls.iter().map(|_| Outcome::Refused(refusal.clone())).collect();
+        }
+        let mut verdicts = verdicts.into_iter();
+        let outcome = |(draft, call): (&Draft, Result<ToolCall, String>)| match call {
+            Ok(call) => outcome(draft, &call, verdicts.next().expect("as many verdicts as calls, checked above")),
+            Err(why) => Outcome::Refused(format!(
+                "refused by coda: the call can't be judged, because {why}. Nothing ran; make the call again."
+            )),
+        };
+        message.calls.iter().zip(read).map(outcome).collect()
+    }
+}
+
+fn outcome(draft: &Draft, asked: &ToolCall, verdict: CallVerdict) -> Outcome {
+    match verdict {
+        CallVerdict::Run(cleared) => {
+            let call = cleared.into_inner();
+            if call.id != asked.id || call.tool != asked.tool {
+                return Outcome::Refused("refused by coda: the verdict was about another call".into());
+            }
+            if call.arguments == asked.arguments {
+                return Outcome::Run { draft: draft.clone(), same: Intact::Yes };
+            }
+            Outcome::Run { draft: Draft { arguments: call.arguments.to_string(), ..draft.clone() }, same: Intact::No }
+        }
+        CallVerdict::Refuse { message } | CallVerdict::Park { message, .. } => Outcome::Refused(message),
+    }
+}
+
+/// What is released, what was refused, and whether the former is the whole message.
+fn sort(message: &Message, outcomes: Vec<Outcome>) -> (Vec<Draft>, Vec<Refused>, Intact) {
+    let (mut released, mut refused, mut intact) = (Vec::new(), Vec::new(), Intact::Yes);
+    for (position, (outcome, draft)) in outcomes.into_iter().zip(&message.calls).enumerate() {
+        match outcome {
+            Outcome::Run { draft, same } => {
+                if same == Intact::No {
+                    intact = Intact::No;
+                }
+                released.push(draft);
+            }
+            Outcome::Refused(message) => {
+                intact = Intact::No;
+                refused.push(Refused { draft: draft.clone(), position, message });
+            }
+        }
+    }
+    (released, refused, intact)
+}

@@ -1,0 +1,162 @@
+//! What the dialects have in common: a model's message is text and tool calls.
+
+use serde_json::{Map, Value};
+
+use crate::gates::ToolCall;
+
+/// Keys of arguments by which agents name the directory that a call runs in.
+const DIRECTORY_KEYS: [&str; 3] = ["workdir", "cwd", "working_directory"];
+
+/// A tool call as a model wrote it, complete.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::gateway) struct Draft {
+    /// The upstream's id of it.
+    pub(in crate::gateway) id: String,
+    /// Tool name.
+    pub(in crate::gateway) name: String,
+    /// Arguments as text.
+    pub(in crate::gateway) arguments: String,
+    /// Fields that the dialect does not know, such as signatures; never edited.
+    pub(in crate::gateway) extra: Map<String, Value>,
+}
+
+/// Tokens of one answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::gateway) struct Tokens {
+    /// Read.
+    pub(in crate::gateway) input: u64,
+    /// Written.
+    pub(in crate::gateway) output: u64,
+}
+
+/// A model's message, complete.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Message {
+    /// All of its text.
+    pub(in crate::gateway) text: String,
+    /// Its calls, in order.
+    pub(in crate::gateway) calls: Vec<Draft>,
+    /// Fields that the dialect does not know, such as reasoning; never edited.
+    pub(in crate::gateway) extra: Map<String, Value>,
+    /// What it cost, if the upstream says so.
+    pub(in crate::gateway) tokens: Option<Tokens>,
+}
+
+impl Draft {
+    /// The call as the gates see it. `Err` says why it can't be judged: then it can't run either.
+    pub(in crate::gateway) fn to_call(&self) -> Result<ToolCall, String> {
+        if self.name.is_empty() {
+            return Err("it names no tool".into());
+        }
+        let arguments = parse_arguments(&self.arguments)?;
+        let working_directory = DIRECTORY_KEYS
+            .iter()
+            .find_map(|key| arguments.get(key)?.as_str())
+            .filter(|path| path.starts_with('/'))
+            .map(str::to_owned);
+        Ok(ToolCall { id: self.id.clone(), tool: self.name.clone(), arguments, working_directory })
+    }
+}
+
+/// Arguments as JSON. Stricter than agents are: what two parsers may read differently is refused.
+pub(in crate::gateway) fn parse_arguments(text: &str) -> Result<Value, String> {
+    if text.trim().is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let unique: Unique = serde_json::from_str(text).map_err(|e| format!("its arguments are no valid JSON ({e})"))?;
+    if let Unique(Some(key)) = unique {
+        return Err(format!("its arguments hold the key '{}' twice", key.chars().take(80).collect::<String>()));
+    }
+    let value: Value = serde_json::from_str(text).map_err(|e| format!("its arguments are no valid JSON ({e})"))?;
+    match value {
+        Value::Object(_) => Ok(value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err("its arguments are no JSON object".into())
+        }
+    }
+}
+
+/// Reads any JSON and finds a key that an object holds twice.
+struct Unique(Option<String>);
+
+impl<'de> serde::Deserialize<'de> for Unique {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> serde::de::Visitor<'de> for UniqueVisitor {
+    type Value = Unique;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
+        Ok(Unique(None))
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
+        Ok(Unique(None))
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
+        Ok(Unique(None))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
+        Ok(Unique(None))
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
+        Ok(Unique(None))
+    }
+    fn visit_unit<E>(self) -> Result<Unique, E> {
+        Ok(Unique(None))
+    }
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Unique, A::Error> {
+        let mut twice = None;
+        while let Some(Unique(found)) = items.next_element()? {
+            twice = twice.or(found);
+        }
+        Ok(Unique(twice))
+    }
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Unique, A::Error> {
+        let (mut seen, mut twice) = (std::collections::HashSet::new(), None);
+        while let Some((key, Unique(found))) = entries.next_entry::<String, Unique>()? {
+            twice = twice.or(found);
+            if !seen.insert(key.clone()) {
+                twice = twice.or(Some(key));
+            }
+        }
+        Ok(Unique(twice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_parsers_may_read_differently_are_refused() {
+        assert_eq!(parse_arguments(" "), Ok(serde_json::json!({})));
+        assert_eq!(parse_arguments(r#"{"a":[{"b":1},{"b":2.5}]}"#), Ok(serde_json::json!({"a": [{"b": 1}, {"b": 2.5}]})));
+        for bad in [
+            r#"{"command":"ls","command":"rm -rf /"}"#,
+            r#"{"a":[{"b":1,"\u0062":2}]}"#,
+            r#"{"command":"ls""#,
+            r#"{"a":NaN}"#,
+            r#""ls""#,
+            r#"{"a":"\ud800"}"#,
+            "{} {}",
+        ] {
+            assert!(parse_arguments(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_an_absolute_directory_counts() {
+        let draft = |text: &str| Draft { id: "1".into(), name: "t".into(), arguments: text.into(), extra: Map::new() };
+        let directory = |text| draft(text).to_call().expect("valid").working_directory;
+        assert_eq!(directory(r#"{"workdir":"/srv"}"#).as_deref(), Some("/srv"));
+        assert_eq!(directory(r#"{"workdir":"srv"}"#), None);
+        assert_eq!(directory(r#"{"workdir":7}"#), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! The routes, and the gatekeeping before them: a task's token, bounds on size and number.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::exchange::{self, Exchange};
+use super::failure::Failure;
+use super::memory::hash;
+use super::session::{Found, Session};
+use super::turn::{Read, Reader};
+use super::{Shared, agent, chat};
+
+/// Serves until `shutdown`, then for as long as open streams need, at most `drain_s`.
+pub(in crate::gateway) async fn serve(
+    listener: tokio::net::TcpListener,
+    shared: Arc<Shared>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let drain = Duration::from_secs(shared.settings.drain_s);
+    let (told, tell) = tokio::sync::oneshot::channel();
+    // Small events must not wait for a full segment.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let begun = async move {
+        shutdown.await;
+        let _ = told.send(());
+    };
+    let serving = axum::serve(listener, router(shared)).with_graceful_shutdown(begun);
+    tokio::select! {
+        outcome = serving => outcome,
+        () = async { let _ = tell.await; tokio::time::sleep(drain).await } => Ok(()),
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/model/v1/chat/completions", post(chat_completions))
+        .route("/model/v1/models", get(models))
+        .route("/model/v1/models/{*model}", get(one_model))
+        .route("/agent/plan", post(agent::plan))
+        .route("/agent/calls", post(agent::calls).get(agent::calls_so_far))
+        .route("/agent/results", post(agent::results))
+        .method_not_allowed_fallback(no_such_method)
+        .fallback(no_such_path)
+        .with_state(shared)
+}
+
+async fn no_such_path(request: Request) -> Failure {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Failure::new(StatusCode::NOT_FOUND, "not_found", format!("no {path} here: the model API lies below /model/v1"))
+}
+
+async fn no_such_method() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has no such method")
+}
+
+/// A request of a task whose access is open, within its bounds.
+pub(in crate::gateway) struct Admitted {
+    pub(in crate::gateway) session: Arc<Session>,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Whose request it is.
+pub(in crate::gateway) fn admit(shared: &Shared, headers: &HeaderMap) -> Result<Admitted, Failure> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let token = bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer "))).unwrap_or_default();
+    let session = shared.sessions.find(token.trim()).ok_or_else(Failure::unauthenticated)?;
+    let permit = Arc::clone(&session.requests).try_acquire_owned().map_err(|_| busy(shared))?;
+    Ok(Admitted { session, permit })
+}
+
+fn busy(shared: &Shared) -> Failure {
+    let message = format!("the task has {} requests under way; try again when one has ended", shared.settings.max_requests);
+    Failure::new(StatusCode::TOO_MANY_REQUESTS, "busy", message)
+}
+
+/// A JSON body within its bound.
+pub(in crate::gateway) async fn json_body(shared: &Shared, body: Body) -> Result<Value, Failure> {
+    let limit = shared.settings.max_body_bytes;
+    let bytes = axum::body::to_bytes(body, limit).await.map_err(|_| {
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is longer than {limit} bytes, or broke off"))
+    })?;
+    serde_json::from_slice(&bytes).map_err(|e| Failure::invalid(format!("the body is no JSON: {e}")))
+}
+
+async fn chat_completions(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let Admitted { session, permit } = admit(&shared, &headers)?;
+    let body = json_body(&shared, body).await?;
+    // Object keys are sorted in `Value`, so this is the canonical form.
+    let question = hash(&[chat::PATH.as_bytes(), body.to_string().as_bytes()]);
+    let request = chat::Request::parse(body, &shared.settings.repairs).map_err(Failure::invalid)?;
+    let stream = request.stream;
+    let keepalive = Duration::from_secs(shared.settings.keepalive_s.max(1));
+    let reader = match session.attach(question) {
+        Found::Known(reader) => reader,
+        Found::New(turn, reader) => {
+            let Ok(slot) = Arc::clone(&session.running).try_acquire_owned() else {
+                session.detach(question, super::session::Keep::Nothing);
+                turn.end(Err(busy(&shared)));
+                return Err(busy(&shared));
+            };
+            let exchange = Exchange { shared: Arc::clone(&shared), session, turn, question, request };
+            tokio::spawn(async move {
+                exchange::run(exchange).await;
+                drop(slot);
+            });
+            reader
+        }
+    };
+    if stream { streamed(reader, keepalive, permit).await } else { whole(reader).await }
+}
+
+async fn whole(mut reader: Reader) -> Result<Response, Failure> {
+    let mut body = Vec::new();
+    loop {
+        match reader.next(None).await {
+            Read::More(bytes) => body.extend_from_slice(&bytes),
+            Read::Silence => {}
+            Read::End => return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response()),
+            Read::Failed(failure) => return Err(failure),
+        }
+    }
+}
+
+/// An error that comes before everything else keeps its HTTP status; after the first keep-alive it can't any more.
+async fn streamed(mut reader: Reader, keepalive: Duration, permit: OwnedSemaphorePermit) -> Result<Response, Failure> {
+    let first = match reader.next(Some(keepalive)).await {
+        Read::More(bytes) => bytes,
+        Read::Silence => Bytes::from_static(super::sse::COMMENT.as_bytes()),
+        Read::End => Bytes::new(),
+        Read::Failed(failure) => return Err(failure),
+    };
+    let stream = reader.into_stream(Some(first), keepalive).map(move |item| {
+        let _held_until_the_body_ends = &permit;
+        item
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(stream)).into_response())
+}
+
+async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Failure> {
+    let Admitted { session, permit: _permit } = admit(&shared, &headers)?;
+    if let Some(model) = &session.line.model {
+        return Ok(axum::Json(json!({"object": "list", "data": [model_entry(model)]})).into_response());
+    }
+    let list = shared.client.get(&session.line, "/models").await?;
+    Ok(axum::Json(list).into_response())
+}
+
+async fn one_model(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Path(model): Path<String>,
+) -> Result<Response, Failure> {
+    let Admitted { .. } = admit(&shared, &headers)?;
+    Ok(axum::Json(model_entry(&model)).into_response())
+}
+
+fn model_entry(model: &str) -> Value {
+    json!({"id": model, "object": "model", "created": 0, "owned_by": "coda"})
+}

@@ -1,0 +1,139 @@
+//! One task at the gateway: its token, its upstream, what is remembered of it, and its turns that run or are decided.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::memory::{Hash, Results, Screened, Splices, hash};
+use super::turn::{Reader, Turn};
+use super::upstream::{Line, Upstream};
+use crate::gates::{ResultVerdict, ToolGates};
+use crate::id::TaskId;
+
+/// SHA-256 of a token: tokens themselves are not kept, and not compared.
+pub(in crate::gateway) type TokenKey = Hash;
+
+/// The key of a token.
+pub(in crate::gateway) fn token_key(token: &str) -> TokenKey {
+    hash(&[token.as_bytes()])
+}
+
+/// The tasks whose access is open.
+#[derive(Default)]
+pub(in crate::gateway) struct Sessions(Mutex<HashMap<TokenKey, Arc<Session>>>);
+
+impl Sessions {
+    pub(in crate::gateway) fn insert(&self, key: TokenKey, session: Arc<Session>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, session);
+    }
+
+    pub(in crate::gateway) fn find(&self, token: &str) -> Option<Arc<Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&token_key(token)).cloned()
+    }
+
+    pub(in crate::gateway) fn close(&self, key: &TokenKey) {
+        let session = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        if let Some(session) = session {
+            session.closed.cancel();
+        }
+    }
+}
+
+/// One task.
+pub(in crate::gateway) struct Session {
+    pub(in crate::gateway) task: TaskId,
+    pub(in crate::gateway) line: Line,
+    pub(in crate::gateway) splices: Splices,
+    /// Cancelled when the access is closed.
+    pub(in crate::gateway) closed: CancellationToken,
+    /// Bounds requests that are being answered.
+    pub(in crate::gateway) requests: Arc<Semaphore>,
+    /// Bounds turns that run, which may outlive the request that began them.
+    pub(in crate::gateway) running: Arc<Semaphore>,
+    results: Results,
+    turns: Mutex<Turns>,
+    max_decided: usize,
+    max_decided_bytes: usize,
+}
+
+#[derive(Default)]
+struct Turns {
+    running: HashMap<Hash, Arc<Turn>>,
+    decided: VecDeque<(Hash, Arc<Turn>)>,
+}
+
+/// Where a request finds its answer.
+pub(in crate::gateway) enum Found {
+    /// The same question was asked before: its answer, from the beginning.
+    Known(Reader),
+    /// A new question: somebody must write the answer.
+    New(Arc<Turn>, Reader),
+}
+
+/// Whether a turn that has ended is kept for a repeated request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) enum Keep {
+    /// Calls were decided in it: the verdicts stand.
+    Decided,
+    /// Nothing was decided, or it failed: a repeated request asks the upstream anew.
+    Nothing,
+}
+
+impl Session {
+    pub(in crate::gateway) fn new(task: TaskId, upstream: Upstream, secrets: Vec<String>, settings: &Settings) -> Self {
+        Self {
+            task,
+            line: Line::new(upstream, secrets),
+            splices: Splices::new(settings.max_remembered_refusals),
+            closed: CancellationToken::new(),
+            requests: Arc::new(Semaphore::new(settings.max_requests.max(1))),
+            running: Arc::new(Semaphore::new(settings.max_requests.max(1))),
+            results: Results::new(settings.max_remembered_results),
+            turns: Mutex::default(),
+            max_decided: settings.max_remembered_turns,
+            max_decided_bytes: settings.max_remembered_turn_bytes,
+        }
+    }
+
+    /// Attaches to the turn of the same question, or begins one.
+    pub(in crate::gateway) fn attach(&self, question: Hash) -> Found {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = turns.decided.iter().rev().find(|(key, _)| *key == question).map(|(_, turn)| turn);
+        if let Some(turn) = turns.running.get(&question).or(decided) {
+            return Found::Known(turn.read());
+        }
+        let turn = Arc::new(Turn::new());
+        turns.running.insert(question, Arc::clone(&turn));
+        let reader = turn.read();
+        Found::New(turn, reader)
+    }
+
+    /// The turn of a question has ended.
+    pub(in crate::gateway) fn detach(&self, question: Hash, keep: Keep) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.running.remove(&question);
+        if let (Some(turn), Keep::Decided) = (turn, keep) {
+            turns.decided.push_back((question, turn));
+            let mut bytes: usize = turns.decided.iter().map(|(_, turn)| turn.bytes()).sum();
+            while turns.decided.len() > self.max_decided || bytes > self.max_decided_bytes {
+                let Some((_, oldest)) = turns.decided.pop_front() else { break };
+                bytes -= oldest.bytes();
+            }
+        }
+    }
+
+    /// What the model may read of a tool's result. Judged at its first appearance, remembered afterwards.
+    pub(in crate::gateway) async fn screen(&self, gates: &dyn ToolGates, call_id: &str, tool: &str, content: &str) -> Screened {
+        let cell = self.results.cell(call_id, content);
+        let verdict = cell.get_or_init(|| async {
+            match gates.judge_result(&self.task, call_id, tool, content.to_owned()).await {
+                ResultVerdict::Deliver(text) => Screened::Deliver(text),
+                ResultVerdict::Withhold { message } => Screened::Withhold(message),
+            }
+        });
+        verdict.await.clone()
+    }
+}

@@ -1,0 +1,99 @@
+//! Server-sent events, read and written. Only the `data` field matters to the dialects so far.
+
+/// Reads events from bytes that may be split anywhere.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Parser {
+    line: Vec<u8>,
+    data: Option<String>,
+    after_cr: bool,
+}
+
+/// The bytes are no UTF-8.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct NotText;
+
+impl Parser {
+    /// Takes bytes and gives the data of the events that they complete.
+    pub(in crate::gateway) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, NotText> {
+        let mut events = Vec::new();
+        let mut rest = bytes;
+        if self.after_cr && !rest.is_empty() {
+            self.after_cr = false;
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            self.line.extend_from_slice(&rest[..end]);
+            events.extend(self.end_line()?);
+            // Of a line end in two bytes, the second may be in the next piece.
+            let (line_end, after) = rest[end..].split_at(1);
+            self.after_cr = line_end == b"\r" && after.is_empty();
+            rest = if line_end == b"\r" { after.strip_prefix(b"\n").unwrap_or(after) } else { after };
+        }
+        self.line.extend_from_slice(rest);
+        Ok(events)
+    }
+
+    /// The stream has ended: an event that lacks its blank line counts all the same.
+    pub(in crate::gateway) fn finish(&mut self) -> Result<Option<String>, NotText> {
+        let before = if self.line.is_empty() { None } else { self.end_line()? };
+        Ok(before.or_else(|| self.data.take()))
+    }
+
+    fn end_line(&mut self) -> Result<Option<String>, NotText> {
+        let line = std::mem::take(&mut self.line);
+        let line = str::from_utf8(&line).map_err(|_| NotText)?;
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        if line.is_empty() {
+            return Ok(self.data.take());
+        }
+        if let Some(value) = line.strip_prefix("data:") {
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match &mut self.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                None => self.data = Some(value.to_owned()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One event. `data` must have no line break.
+pub(in crate::gateway) fn event(data: &str) -> String {
+    debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
+    format!("data: {data}\n\n")
+}
+
+/// A comment: says that the stream is alive, and is skipped by every reader.
+pub(in crate::gateway) const COMMENT: &str = ": waiting\n\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &[u8] =
+        b": hello\n\ndata: {\"a\":1}\n\nevent: x\r\ndata:b\r\ndata: c\xc3\xa9\r\n\r\nid: 7\rdata: d\r\rdata: [DONE]";
+
+    #[test]
+    fn events_are_the_same_however_the_bytes_are_split() {
+        let expected = ["{\"a\":1}", "b\nc\u{e9}", "d", "[DONE]"];
+        for first in 0..STREAM.len() {
+            for second in first..STREAM.len() {
+                let mut parser = Parser::default();
+                let mut events = Vec::new();
+                for part in [&STREAM[..first], &STREAM[first..second], &STREAM[second..]] {
+                    events.extend(parser.push(part).expect("text"));
+                }
+                events.extend(parser.finish().expect("text"));
+                assert_eq!(events, expected, "split at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_an_error() {
+        assert_eq!(Parser::default().push(b"data: \xff\n"), Err(NotText));
+    }
+}

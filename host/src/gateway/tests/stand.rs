@@ -1,0 +1,319 @@
+//! What the tests stand on: verdicts by script, an upstream by script, and a client.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+
+use crate::gates::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
+use crate::gateway::{Access, Credential, Gateway, Settings, Upstream};
+use crate::id::{ApprovalId, TaskId};
+use crate::policy::Cleared;
+
+/// A test waits this long for what must happen.
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Refuses what holds `destroy`, parks `later`, holds `hold` until it is let go, and allows the rest. Masks `s3cret` in
+/// results and withholds what holds `withhold`.
+#[derive(Default)]
+pub(super) struct Gates {
+    /// All calls, in the groups that they were asked in.
+    pub(super) asked: Mutex<Vec<Vec<ToolCall>>>,
+    /// All results, as they came.
+    pub(super) results: Mutex<Vec<(String, String, String)>>,
+    /// Tokens.
+    pub(super) usage: Mutex<(u64, u64)>,
+    /// Signalled when a held call is asked about.
+    pub(super) held: Notify,
+    /// Lets a held call go.
+    pub(super) decided: Notify,
+}
+
+impl ToolGates for Gates {
+    fn judge_calls<'a>(&'a self, _: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Vec<CallVerdict>> {
+        Box::pin(async move {
+            self.asked.lock().expect("asked").push(calls.clone());
+            let mut verdicts = Vec::new();
+            for mut call in calls {
+                let text = call.arguments.to_string();
+                if text.contains("hold") {
+                    self.held.notify_one();
+                    self.decided.notified().await;
+                }
+                verdicts.push(if text.contains("destroy") {
+                    CallVerdict::Refuse { message: format!("refused by test-rule: {} destroys", call.id) }
+                } else if text.contains("later") {
+                    CallVerdict::Park { approval: ApprovalId::new(), message: "parked: end your turn".into() }
+                } else {
+                    if text.contains("rewrite") {
+                        call.arguments = json!({"command": "echo rewritten"});
+                    }
+                    CallVerdict::Run(Cleared::for_test(call))
+                });
+            }
+            verdicts
+        })
+    }
+
+    fn judge_plan<'a>(&'a self, _: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>> {
+        let refused = calls.iter().any(|call| call.arguments.to_string().contains("destroy"));
+        Box::pin(async move { if refused { Err("the plan destroys".into()) } else { Ok(()) } })
+    }
+
+    fn judge_result<'a>(&'a self, _: &'a TaskId, id: &'a str, tool: &'a str, content: String) -> Pending<'a, ResultVerdict> {
+        self.results.lock().expect("results").push((id.into(), tool.into(), content.clone()));
+        Box::pin(async move {
+            if content.contains("withhold") {
+                return ResultVerdict::Withhold { message: "withheld by test-rule".into() };
+            }
+            ResultVerdict::Deliver(Cleared::for_test(content.replace("s3cret", "[masked]")))
+        })
+    }
+
+    fn calls_so_far<'a>(&'a self, _: &'a TaskId) -> Pending<'a, Vec<PastCall>> {
+        Box::pin(async { vec![PastCall { call_id: "step-1".into(), attempt: 1, state: "finished".into() }] })
+    }
+
+    fn add_usage<'a>(&'a self, _: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()> {
+        let mut usage = self.usage.lock().expect("usage");
+        usage.0 += input_tokens;
+        usage.1 += output_tokens;
+        Box::pin(async {})
+    }
+}
+
+/// One answer of the upstream.
+pub(super) enum Reply {
+    /// An event stream in these pieces.
+    Stream(Vec<Bytes>),
+    /// A JSON document.
+    Json(StatusCode, Value),
+    /// An event stream that the test writes; an error breaks the connection.
+    Live(mpsc::Receiver<std::io::Result<Bytes>>),
+}
+
+/// What the upstream got and will answer.
+#[derive(Default)]
+pub(super) struct Script {
+    pub(super) replies: Mutex<VecDeque<Reply>>,
+    pub(super) requests: Mutex<Vec<(Value, HeaderMap)>>,
+}
+
+async fn scripted(State(script): State<Arc<Script>>, headers: HeaderMap, body: Bytes) -> Response {
+    let body: Value = serde_json::from_slice(&body).expect("the gateway sends JSON");
+    if let Some(wrong) = broken_rule(&body) {
+        return (StatusCode::BAD_REQUEST, axum::Json(json!({"error": {"message": wrong}}))).into_response();
+    }
+    script.requests.lock().expect("requests").push((body, headers));
+    let reply = script.replies.lock().expect("replies").pop_front();
+    let stream = [(header::CONTENT_TYPE, "text/event-stream")];
+    match reply {
+        Some(Reply::Stream(pieces)) => {
+            let items = pieces.into_iter().map(Ok::<_, std::io::Error>);
+            (stream, Body::from_stream(futures_util::stream::iter(items))).into_response()
+        }
+        Some(Reply::Json(status, body)) => (status, axum::Json(body)).into_response(),
+        Some(Reply::Live(pieces)) => {
+            let items = futures_util::stream::unfold(pieces, |mut pieces| async move {
+                let piece = pieces.recv().await?;
+                Some((piece, pieces))
+            });
+            (stream, Body::from_stream(items)).into_response()
+        }
+        None => (StatusCode::IM_A_TEAPOT, axum::Json(json!({"error": {"message": "the script is over"}}))).into_response(),
+    }
+}
+
+/// The rule that strict upstreams hold a history to: calls and results go together.
+fn broken_rule(body: &Value) -> Option<String> {
+    let mut open: Vec<String> = Vec::new();
+    for message in body["messages"].as_array()? {
+        if message["role"] == "tool" {
+            let id = message["tool_call_id"].as_str()?.to_owned();
+            let at = open.iter().position(|o| *o == id);
+            let Some(at) = at else { return Some(format!("orphaned result {id}")) };
+            open.remove(at);
+            continue;
+        }
+        if !open.is_empty() {
+            return Some(format!("no result for {open:?}"));
+        }
+        let calls = message["tool_calls"].as_array().cloned().unwrap_or_default();
+        open = calls.iter().filter_map(|c| Some(c["id"].as_str()?.to_owned())).collect();
+    }
+    (!open.is_empty()).then(|| format!("no result for {open:?}"))
+}
+
+/// A gateway that runs, its upstream, and a task's access.
+pub(super) struct Stand {
+    pub(super) gates: Arc<Gates>,
+    pub(super) script: Arc<Script>,
+    pub(super) gateway: Gateway,
+    pub(super) access: Option<Access>,
+    pub(super) client: reqwest::Client,
+    base_url: String,
+}
+
+impl Stand {
+    pub(super) async fn new() -> Self {
+        Self::with(Settings { retries: 1, ..Settings::default() }).await
+    }
+
+    pub(super) async fn with(settings: Settings) -> Self {
+        let script = Arc::new(Script::default());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base_url = format!("http://{}/v1/", listener.local_addr().expect("bound"));
+        let app = Router::new().route("/v1/chat/completions", axum::routing::post(scripted)).with_state(Arc::clone(&script));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let gates = Arc::new(Gates::default());
+        let gateway = Gateway::bind(settings, Arc::clone(&gates) as Arc<dyn ToolGates>).expect("a gateway");
+        let running = gateway.clone();
+        tokio::spawn(async move { running.run(std::future::pending()).await });
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let mut stand = Self { gates, script, gateway, access: None, client, base_url };
+        stand.access = Some(stand.gateway.open(TaskId::new(), stand.upstream(), vec!["exact-secret".into()]));
+        stand
+    }
+
+    pub(super) fn upstream(&self) -> Upstream {
+        let credential = Some(Credential::Command(vec!["echo".into(), "upstream-key".into()]));
+        Upstream { base_url: self.base_url.clone(), model: Some("real-model".into()), credential }
+    }
+
+    pub(super) fn will(&self, reply: Reply) -> &Self {
+        self.script.replies.lock().expect("replies").push_back(reply);
+        self
+    }
+
+    /// The upstream will stream this text and these calls.
+    pub(super) fn will_stream(&self, text: &str, calls: &[(&str, &str)]) -> &Self {
+        self.will(Reply::Stream(vec![streamed(text, calls).into()]))
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.access.as_ref().expect("open").token
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
+        let request = self.client.post(format!("{}{path}", self.gateway.url())).bearer_auth(self.token()).json(body);
+        tokio::time::timeout(DEADLINE, request.send()).await.expect("in time").expect("an answer")
+    }
+
+    /// Asks for a turn and gives the whole body.
+    pub(super) async fn ask(&self, body: &Value) -> (StatusCode, String) {
+        let response = self.post("/model/v1/chat/completions", body).await;
+        let status = StatusCode::from_u16(response.status().as_u16()).expect("a status");
+        let text = tokio::time::timeout(DEADLINE, response.text()).await.expect("in time").expect("a body");
+        (status, text)
+    }
+
+    pub(super) fn request(&self, number: usize) -> Value {
+        self.script.requests.lock().expect("requests")[number].0.clone()
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.script.requests.lock().expect("requests").len()
+    }
+}
+
+/// A request with a user's message and more after it.
+pub(super) fn asking(stream: bool, more: &[Value]) -> Value {
+    let mut messages = vec![json!({"role": "system", "content": "be good"}), json!({"role": "user", "content": "go"})];
+    messages.extend_from_slice(more);
+    let tool = json!({"type": "function", "function": {"name": "terminal", "parameters": {"type": "object"}}});
+    json!({"model": "agent-model", "stream": stream, "messages": messages, "tools": [tool]})
+}
+
+/// A call as it stands in an assistant message.
+pub(super) fn call(id: &str, command: &str) -> Value {
+    let arguments = json!({"command": command}).to_string();
+    json!({"id": id, "type": "function", "function": {"name": "terminal", "arguments": arguments}})
+}
+
+/// An upstream's stream: text in two pieces, each call's arguments in three.
+pub(super) fn streamed(text: &str, calls: &[(&str, &str)]) -> String {
+    let mut out = String::from(": comment of the upstream\n\n");
+    let mut event = |delta: Value, reason: Value| {
+        let choice = json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
+        let chunk =
+            json!({"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": "real-model", "choices": choice});
+        out.push_str(&format!("data: {chunk}\n\n"));
+    };
+    event(json!({"role": "assistant", "content": ""}), Value::Null);
+    let middle = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(at, _)| at);
+    for piece in [&text[..middle], &text[middle..]].into_iter().filter(|p| !p.is_empty()) {
+        event(json!({"content": piece}), Value::Null);
+    }
+    for (index, (id, command)) in calls.iter().enumerate() {
+        let arguments = json!({"command": command}).to_string();
+        let start = json!({"index": index, "id": id, "type": "function", "function": {"name": "terminal", "arguments": ""}});
+        event(json!({"tool_calls": [start]}), Value::Null);
+        for piece in [&arguments[..4], &arguments[4..9], &arguments[9..]] {
+            event(json!({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}), Value::Null);
+        }
+    }
+    event(json!({}), if calls.is_empty() { "stop".into() } else { "tool_calls".into() });
+    let usage = json!({"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": "real-model", "choices": [],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}});
+    out.push_str(&format!("data: {usage}\n\ndata: [DONE]\n\n"));
+    out
+}
+
+/// What a client makes of a stream.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Heard {
+    pub(super) text: String,
+    /// Id, name, arguments.
+    pub(super) calls: Vec<(String, String, String)>,
+    pub(super) finish: Option<String>,
+    pub(super) usage: Option<Value>,
+    pub(super) error: Option<String>,
+    pub(super) done: bool,
+    pub(super) ids: Vec<String>,
+}
+
+/// Reads a stream as a simple client does.
+pub(super) fn heard(body: &str) -> Heard {
+    let mut heard = Heard::default();
+    for event in body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")) {
+        if event == "[DONE]" {
+            heard.done = true;
+            continue;
+        }
+        let chunk: Value = serde_json::from_str(event).expect("an event is JSON");
+        if let Some(error) = chunk["error"]["message"].as_str() {
+            heard.error = Some(error.to_owned());
+            continue;
+        }
+        let id = chunk["id"].as_str().unwrap_or_default().to_owned();
+        if !heard.ids.contains(&id) {
+            heard.ids.push(id);
+        }
+        if chunk["usage"].is_object() {
+            heard.usage = Some(chunk["usage"].clone());
+        }
+        let choice = &chunk["choices"][0];
+        heard.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+        for piece in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let index = usize::try_from(piece["index"].as_u64().expect("an index")).expect("small");
+            if heard.calls.len() <= index {
+                heard.calls.resize(index + 1, Default::default());
+            }
+            let call = &mut heard.calls[index];
+            call.0.push_str(piece["id"].as_str().unwrap_or_default());
+            call.1.push_str(piece["function"]["name"].as_str().unwrap_or_default());
+            call.2.push_str(piece["function"]["arguments"].as_str().unwrap_or_default());
+        }
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            heard.finish = Some(reason.to_owned());
+        }
+    }
+    heard
+}

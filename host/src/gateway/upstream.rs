@@ -1,0 +1,210 @@
+//! The way to the model: one HTTP client, a base address and a credential per task. Repeats a request only while no
+//! byte of an answer has come. Follows no redirect and no proxy of the environment: both would carry the credential away.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use super::Settings;
+use super::credential::{Credential, Source};
+use super::failure::Failure;
+use super::outbound::Outbound;
+
+/// An upstream's error answer is read up to this length.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// A model API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Such as `https://api.example.com/v1`; `/chat/completions` is put behind it.
+    pub base_url: String,
+    /// Name of the model, in place of the one that the agent asks for.
+    pub model: Option<String>,
+    /// Its bearer token; `None` sends none.
+    pub credential: Option<Credential>,
+}
+
+/// An upstream as one task uses it.
+#[derive(Debug)]
+pub(in crate::gateway) struct Line {
+    base_url: String,
+    pub(in crate::gateway) model: Option<String>,
+    source: Option<Source>,
+    /// Exact values that must not show in error texts.
+    secrets: Vec<String>,
+}
+
+impl Line {
+    pub(in crate::gateway) fn new(upstream: Upstream, secrets: Vec<String>) -> Self {
+        let base_url = upstream.base_url.trim_end_matches('/').to_owned();
+        Self { base_url, model: upstream.model, source: upstream.credential.map(Source::new), secrets }
+    }
+
+    /// A text without what must not show in it.
+    pub(in crate::gateway) fn mask(&self, text: &str) -> String {
+        self.mask_with(text, None)
+    }
+
+    fn mask_with(&self, text: &str, token: Option<&str>) -> String {
+        let known = self.secrets.iter().map(String::as_str).chain(token).filter(|s| !s.is_empty());
+        known.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+    }
+}
+
+/// The HTTP client.
+pub(in crate::gateway) struct Client {
+    http: reqwest::Client,
+    first_byte: Duration,
+    idle: Duration,
+    retries: u32,
+    credential_cache: Duration,
+    credential_timeout: Duration,
+}
+
+/// An answer whose head has come, with a status of success.
+pub(in crate::gateway) struct Reply {
+    response: reqwest::Response,
+    idle: Duration,
+    /// Whether it is a stream of events.
+    pub(in crate::gateway) is_stream: bool,
+}
+
+impl Reply {
+    /// The next bytes; `None` at the end.
+    pub(in crate::gateway) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        match tokio::time::timeout(self.idle, self.response.chunk()).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(_)) => Err(Failure::upstream("the upstream model broke off its answer")),
+            Err(_) => Err(silent(self.idle)),
+        }
+    }
+}
+
+impl Client {
+    pub(in crate::gateway) fn new(settings: &Settings) -> Result<Self, String> {
+        // Fails only if another part of the program was first, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(settings.connect_timeout_s))
+            .user_agent(concat!("coda/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| e.to_string())?;
+        Ok(Self {
+            http,
+            first_byte: Duration::from_secs(settings.first_byte_timeout_s),
+            idle: Duration::from_secs(settings.idle_timeout_s),
+            retries: settings.retries,
+            credential_cache: Duration::from_secs(settings.credential_cache_s),
+            credential_timeout: Duration::from_secs(settings.credential_timeout_s),
+        })
+    }
+
+    /// Sends a request for a turn.
+    pub(in crate::gateway) async fn send(&self, line: &Line, path: &str, outbound: &Outbound) -> Result<Reply, Failure> {
+        let body = Bytes::from(outbound.body(line.model.as_deref()));
+        let request =
+            self.http.post(format!("{}{path}", line.base_url)).header(header::CONTENT_TYPE, "application/json").body(body);
+        let response = self.call(line, request).await?;
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let is_stream = kind.starts_with("text/event-stream");
+        Ok(Reply { response, idle: self.idle, is_stream })
+    }
+
+    /// Asks for a small JSON document, such as the list of models.
+    pub(in crate::gateway) async fn get(&self, line: &Line, path: &str) -> Result<Value, Failure> {
+        let response = self.call(line, self.http.get(format!("{}{path}", line.base_url))).await?;
+        let body = bounded(response, self.idle).await;
+        serde_json::from_slice(&body).map_err(|_| Failure::upstream(format!("the upstream's {path} is no JSON")))
+    }
+
+    async fn call(&self, line: &Line, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
+        let token = match &line.source {
+            Some(source) => Some(source.token(self.credential_cache, self.credential_timeout).await.map_err(|why| {
+                tracing::warn!(error = %why, "no credential for the upstream model");
+                Failure::new(StatusCode::BAD_GATEWAY, "upstream_credential", "coda has no credential for the upstream model")
+            })?),
+            None => None,
+        };
+        let request = match &token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let mut attempt = 0;
+        loop {
+            let again = request.try_clone().expect("a request with its body in memory can be cloned");
+            let outcome = tokio::time::timeout(self.first_byte, again.send()).await;
+            let failure = match outcome {
+                Ok(Ok(response)) if response.status().is_success() => return Ok(response),
+                Ok(Ok(response)) => {
+                    let status = response.status();
+                    let failure = refused(line, token.as_deref(), response, self.idle).await;
+                    if !matches!(status.as_u16(), 502..=504) {
+                        return Err(failure);
+                    }
+                    failure
+                }
+                Ok(Err(error)) => {
+                    let why = if error.is_connect() { "cannot be reached" } else { "broke off before its answer" };
+                    tracing::warn!(error = %error.without_url(), "the upstream model failed");
+                    Failure::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", format!("the upstream model {why}"))
+                }
+                Err(_) => return Err(silent(self.first_byte)),
+            };
+            if attempt >= self.retries {
+                return Err(failure);
+            }
+            tokio::time::sleep(backoff(attempt)).await;
+            attempt += 1;
+        }
+    }
+}
+
+/// 0.2 s, 0.4 s, 0.8 s and so on.
+fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis(200 << attempt.min(6))
+}
+
+fn silent(limit: Duration) -> Failure {
+    let message = format!("the upstream model was silent for {} s", limit.as_secs());
+    Failure::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
+}
+
+/// What the agent is told when the upstream answers with an error: its own words where they are JSON, without secrets.
+async fn refused(line: &Line, token: Option<&str>, response: reqwest::Response, idle: Duration) -> Failure {
+    let status = response.status();
+    let body = bounded(response, idle).await;
+    tracing::warn!(status = status.as_u16(), "the upstream model refused a request");
+    if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        // Passed on as it is, the agent would take it for its own token's fault.
+        let message = format!("the upstream model refused coda's credential ({})", status.as_u16());
+        return Failure::new(StatusCode::BAD_GATEWAY, "upstream_credential", message);
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        return Failure::upstream(format!("the upstream model answered with status {}", status.as_u16()));
+    }
+    let text = line.mask_with(&String::from_utf8_lossy(&body), token);
+    let body = match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(body)) => Value::Object(body),
+        _ => {
+            let message = format!("the upstream model answered with status {}", status.as_u16());
+            json!({"error": {"message": message, "type": "coda_gateway", "code": "upstream_failed"}})
+        }
+    };
+    Failure { status, body }
+}
+
+async fn bounded(mut response: reqwest::Response, idle: Duration) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Ok(Some(bytes))) = tokio::time::timeout(idle, response.chunk()).await {
+        let room = MAX_ERROR_BYTES - body.len();
+        body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if body.len() == MAX_ERROR_BYTES {
+            break;
+        }
+    }
+    body
+}

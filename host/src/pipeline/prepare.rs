@@ -1,0 +1,198 @@
+//! From a stored task to a running agent: folders, envelope, gateway, process.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{Pipeline, limit};
+use crate::executor::workspace::{Baseline, Changes, place_prior};
+use crate::executor::{Ended, Launch, StopReason};
+use crate::gates::running::Running;
+use crate::gateway::{Access, Upstream};
+use crate::id::SessionId;
+use crate::policy::Cleared;
+use crate::policy::contract::{Permissions, Subject, Verdict};
+use crate::store::StoreError;
+use crate::task::envelope::{self, Facts};
+use crate::task::{Reason, Task};
+
+/// Progress lines that wait to be screened.
+const PROGRESS_QUEUE: usize = 64;
+
+/// What an attempt has in hand before its process starts.
+pub(super) struct Prepared {
+    launch: Launch,
+    /// Closes the task's way to the model when dropped.
+    access: Access,
+}
+
+impl Pipeline {
+    /// Makes everything that the agent needs and nothing that it does not.
+    pub(super) async fn prepare(&self, task: &Task, running: &Running) -> Result<Prepared, Reason> {
+        let internal = |e: StoreError| limit("store", format!("the task could not be prepared: {e}"));
+        let task_dir = self.task_dir(task);
+        let prior = self.prior(task).await.map_err(internal)?;
+        let (folders, has_prior) = (task_dir.clone(), !prior.is_empty());
+        let made = tokio::task::spawn_blocking(move || {
+            make_folders(&folders)?;
+            if prior.is_empty() { Ok(()) } else { place_prior(&folders.join("io"), &prior) }
+        });
+        let made = made.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        made.map_err(|e| limit("disk", format!("its folder could not be made: {e}")))?;
+        let prior_dir = has_prior.then(|| task_dir.join("io").join("prior"));
+        let id = task.id.clone();
+        let (on_record, grants, answer) = self
+            .0
+            .parts
+            .store
+            .call(move |s| Ok((s.prompt_on_record(&id)?, s.unused_grants(&id)?, s.last_answer(&id)?)))
+            .await
+            .map_err(internal)?;
+        let approved: Vec<String> = grants
+            .iter()
+            .map(|g| {
+                let item = &g.approval.items[g.item];
+                format!("{}: {}", item.title, item.content)
+            })
+            .collect();
+        let facts = Facts {
+            io_dir: &task_dir.join("io"),
+            prior_dir: prior_dir.as_deref(),
+            approved: &approved,
+            answer: answer.as_deref(),
+        };
+        let envelope = envelope::write(task, Cleared::on_record(on_record), &facts);
+        let access = self.0.parts.gateway.open(task.id.clone(), self.model_of(&task.agent), Vec::new());
+        let launch = Launch {
+            task: task.id.clone(),
+            attempt: task.attempt,
+            agent: task.agent.clone(),
+            envelope,
+            task_dir,
+            workspace: running.workspace.clone(),
+            coda_home: self.0.parts.home.clone(),
+            gateway_url: self.0.parts.gateway.url(),
+            gateway_token: access.token.clone(),
+            yolo: task.permissions == Permissions::Yolo,
+            timeout_s: task.timeout_s,
+            secrets: vec![access.token.clone()],
+            environment: std::collections::BTreeMap::new(),
+        };
+        Ok(Prepared { launch, access })
+    }
+
+    /// Starts the process, puts it on record, and waits for its end.
+    pub(super) async fn run_agent(&self, task: &Task, running: &Running, prepared: Prepared) -> Result<Ended, Reason> {
+        let Prepared { launch, access } = prepared;
+        let (tell, mut progress) = mpsc::channel(PROGRESS_QUEUE);
+        let run = self.0.parts.executor.start(launch, tell).await.map_err(|e| limit("start", e.to_string()))?;
+        let control = run.control();
+        self.set_control(&task.id, &control);
+        let (id, attempt, pid, pid_start, sandbox) = (task.id.clone(), task.attempt, run.pid, run.pid_start, run.sandbox.clone());
+        if let Err(e) = self.0.parts.store.call(move |s| s.set_process(&id, attempt, pid, pid_start, &sandbox)).await {
+            tracing::error!(error = %e, "a process could not be put on record; it is ended");
+            control.stop(StopReason::Shutdown);
+        }
+        // Cancelled while it was starting: the control came too late for `end`.
+        let id = task.id.clone();
+        if self.0.parts.store.call(move |s| s.task(&id)).await.is_ok_and(|now| now.status.is_final()) {
+            control.stop(StopReason::Cancelled);
+        }
+        let wait = run.wait();
+        tokio::pin!(wait);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut wait => break ended,
+                Some(line) = progress.recv() => self.note_progress(task, running, line.message).await,
+            }
+        };
+        drop(access);
+        Ok(ended)
+    }
+
+    /// A progress line is agent's text: screened like a result before anybody reads it.
+    async fn note_progress(&self, task: &Task, running: &Running, line: String) {
+        let Ok(judgment) = self.0.parts.gates.judge(running, Subject::Output { content: line }, "").await else { return };
+        let shown = match judgment.verdict {
+            Verdict::Allow { .. } => judgment.screened().to_owned(),
+            Verdict::NeedsApproval(_) | Verdict::Deny { .. } => "[withheld by policy]".into(),
+        };
+        let id = task.id.clone();
+        if let Err(e) = self.0.parts.store.call(move |s| s.set_progress(&id, &shown)).await {
+            tracing::warn!(error = %e, "a progress line could not be stored");
+        }
+    }
+
+    pub(super) fn task_dir(&self, task: &Task) -> PathBuf {
+        self.0.parts.home.join("tasks").join(task.id.as_str())
+    }
+
+    /// The chained results, for the agent to read.
+    async fn prior(&self, task: &Task) -> Result<Vec<(SessionId, Value)>, StoreError> {
+        let Some(previous) = task.previous.clone() else { return Ok(Vec::new()) };
+        let earlier = self.0.parts.store.call(move |s| s.task_by_session(&previous)).await?;
+        Ok(earlier.result.map(|result| (earlier.session, result)).into_iter().collect())
+    }
+
+    /// Where an agent's model is; an agent that has none gets an address that nothing answers.
+    fn model_of(&self, agent: &str) -> Upstream {
+        let none = || Upstream { base_url: String::new(), model: None, credential: None };
+        self.0.parts.models.get(agent).cloned().unwrap_or_else(none)
+    }
+
+    /// The workspace as it was before the first attempt.
+    pub(super) async fn baseline(&self, task: &Task, workspace: &Path) -> Option<Baseline> {
+        let (file, workspace) = (self.task_dir(task).join("baseline.json"), workspace.to_owned());
+        let taken = tokio::task::spawn_blocking(move || {
+            if let Ok(kept) = Baseline::load(&file) {
+                return Some(kept);
+            }
+            let baseline = Baseline::take(&workspace);
+            if let Err(e) = file.parent().map_or(Ok(()), make_folders).and_then(|()| baseline.save(&file)) {
+                tracing::warn!(error = %e, "the state of a workspace could not be kept; a later attempt compares with its own start");
+            }
+            Some(baseline)
+        });
+        taken.await.unwrap_or_default()
+    }
+
+    /// What differs since, listed by the host and never by the agent; the screened diff is kept beside the transcript.
+    pub(super) async fn changes(&self, task: &Task, running: &Running, baseline: Option<Baseline>) -> Changes {
+        let Some(baseline) = baseline else { return Changes::default() };
+        let workspace = running.workspace.clone();
+        let changes = tokio::task::spawn_blocking(move || baseline.changes(&workspace)).await.unwrap_or_default();
+        let judged = self.0.parts.gates.judge(running, Subject::Output { content: changes.diff.clone() }, "").await;
+        let screened = match judged.map(|judgment| judgment.cleared()) {
+            Ok(Ok(cleared)) => cleared.into_inner(),
+            Ok(Err(_)) | Err(_) => "[the diff was withheld by policy]\n".to_owned(),
+        };
+        if let Err(e) = write_private(&self.task_dir(task).join("changes.diff"), screened.as_bytes()).await {
+            tracing::warn!(error = %e, "a diff could not be kept");
+        }
+        changes
+    }
+}
+
+/// `task_dir` with `io` and `home`, private to the server's user.
+fn make_folders(task_dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    for dir in [task_dir.to_owned(), task_dir.join("io"), task_dir.join("home")] {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    Ok(())
+}
+
+/// Writes a file that only the server's user can read.
+pub(super) async fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let (path, bytes) = (path.to_owned(), bytes.to_vec());
+    tokio::task::spawn_blocking(move || {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(&bytes)?;
+        file.sync_all()
+    })
+    .await
+    .unwrap_or_else(|e| Err(std::io::Error::other(e)))
+}

@@ -1,0 +1,71 @@
+//! Approvals over REST. A decision needs a person who is logged in; the service checks role and requester.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Body, Params};
+use crate::id::ApprovalId;
+use crate::service::{ApprovalView, Decision};
+use crate::web::WebState;
+use crate::web::error::ApiError;
+use crate::web::identify::{Person, Who};
+
+const STATUSES: [&str; 6] = ["open", "approved", "denied", "expired", "consumed", "withdrawn"];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    status: Option<String>,
+}
+
+pub(super) async fn list(
+    State(state): State<WebState>,
+    Who(who): Who,
+    Params(listing): Params<Listing>,
+) -> Result<Json<Value>, ApiError> {
+    if let Some(word) = listing.status.as_deref().filter(|word| !STATUSES.contains(word)) {
+        let known = STATUSES.join(", ");
+        return Err(ApiError::invalid(format!("unknown status '{}': use {known}", word.escape_default())));
+    }
+    let approvals = state.service.approvals(&who, listing.status.as_deref()).await?;
+    Ok(Json(json!({ "approvals": approvals })))
+}
+
+pub(super) async fn show(
+    State(state): State<WebState>,
+    Who(who): Who,
+    Path(id): Path<String>,
+) -> Result<Json<ApprovalView>, ApiError> {
+    Ok(Json(state.service.approval(&who, &ApprovalId::parse(&id)?).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Decided {
+    decision: String,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(super) async fn decide(
+    State(state): State<WebState>,
+    Person(who): Person,
+    Path(id): Path<String>,
+    Body(decided): Body<Decided>,
+) -> Result<Json<ApprovalView>, ApiError> {
+    let decision = decision(&decided.decision, decided.reason)?;
+    Ok(Json(state.service.decide(&who, &ApprovalId::parse(&id)?, decision).await?))
+}
+
+/// A decision in words, as the API and the page's form send it.
+pub(in crate::web) fn decision(word: &str, reason: String) -> Result<Decision, ApiError> {
+    let reason = reason.trim().to_owned();
+    match word {
+        "approve" => Ok(Decision::Approve { reason }),
+        "deny" if reason.is_empty() => Err(ApiError::invalid("a refusal needs a reason: the agent and the submitter are told")),
+        "deny" => Ok(Decision::Deny { reason }),
+        _ => Err(ApiError::invalid("decision must be 'approve' or 'deny'")),
+    }
+}

@@ -1,0 +1,224 @@
+//! The queue of requests, one request with what exactly would pass, and the form that decides it.
+
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::content::{exact, visible};
+use super::{Head, clock, page, refusal, span};
+use crate::env;
+use crate::id::ApprovalId;
+use crate::identity::Principal;
+use crate::policy::contract::{Coverage, Finding, Requirement, Reversible};
+use crate::service::{ApprovalItem, ApprovalView};
+use crate::web::WebState;
+use crate::web::api::decision;
+use crate::web::error::ApiError;
+use crate::web::identify::{Person, Visitor};
+
+pub(super) async fn queue(State(state): State<WebState>, Visitor(who): Visitor) -> Response {
+    match state.service.approvals(&who, None).await {
+        Ok(views) => super::html(page("Approvals", Some(&who), Head::Refreshing, &queue_content(&views))),
+        Err(error) => refusal(&error.into(), Some(&who)),
+    }
+}
+
+fn queue_content(views: &[ApprovalView]) -> Markup {
+    let (open, settled): (Vec<_>, Vec<_>) = views.iter().partition(|v| v.status == "open");
+    html! {
+        h1 { "Approvals" }
+        @if open.is_empty() { p.hint { "Nothing waits for a decision." } }
+        ul.cards { @for view in &open { (card(view)) } }
+        @if !settled.is_empty() {
+            h2 { "Settled" }
+            ul.cards { @for view in &settled { (card(view)) } }
+        }
+    }
+}
+
+fn card(view: &ApprovalView) -> Markup {
+    html! {
+        li { a href=(format!("/approvals/{}", view.approval_id)) {
+            span.row { span.badge.(view.status) { (view.status) } span.hint { (view.gate) " · " (view.requester) } }
+            strong { (visible(&view.demand.reason)) }
+            span.hint { (visible(&view.task_summary)) }
+            @if view.status == "open" { span.hint { "until " (clock(&view.expires_at)) } }
+        } }
+    }
+}
+
+pub(super) async fn show(State(state): State<WebState>, Visitor(who): Visitor, Path(id): Path<String>) -> Response {
+    match view(&state, &who, &id).await {
+        Ok(view) => super::html(approval_page(&who, &view, None)),
+        Err(error) => refusal(&error, Some(&who)),
+    }
+}
+
+async fn view(state: &WebState, who: &Principal, id: &str) -> Result<ApprovalView, ApiError> {
+    Ok(state.service.approval(who, &ApprovalId::parse(id)?).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Vote {
+    decision: String,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(super) async fn decide(
+    State(state): State<WebState>,
+    Visitor(who): Visitor,
+    person: Result<Person, ApiError>,
+    Path(id): Path<String>,
+    Form(vote): Form<Vote>,
+) -> Response {
+    let decided = async {
+        let Person(who) = person?;
+        let decision = decision(&vote.decision, vote.reason)?;
+        Ok(state.service.decide(&who, &ApprovalId::parse(&id)?, decision).await?)
+    };
+    let error: ApiError = match decided.await {
+        Ok(view) => return Redirect::to(&format!("/approvals/{}", view.approval_id)).into_response(),
+        Err(error) => error,
+    };
+    // What was wrong with the decision is said where it is taken, if the request can still be seen.
+    match view(&state, &who, &id).await {
+        Ok(view) => (error.status, super::html(approval_page(&who, &view, Some(&error.message)))).into_response(),
+        Err(_) if error.status == StatusCode::NOT_FOUND => refusal(&error, Some(&who)),
+        Err(_) => refusal(&error, Some(&who)),
+    }
+}
+
+/// One request, whole.
+pub(super) fn approval_page(who: &Principal, view: &ApprovalView, error: Option<&str>) -> Markup {
+    let content = html! {
+        div.row { span.badge.(view.status) { (view.status) } span.hint { (view.gate) } }
+        h1 { (visible(&view.demand.reason)) }
+        @if let Some(error) = error { p.notice { (error) } }
+        (facts(view))
+        h2 { @if view.items.len() == 1 { "What would pass, exactly" } @else { "What would pass, exactly: " (view.items.len()) " things" } }
+        @for item in &view.items { (item_block(item)) }
+        (findings(&view.demand.findings))
+        (requirements(view))
+        @if view.status == "open" { (decision_form(view)) }
+    };
+    page("Approval", Some(who), Head::Plain, &content)
+}
+
+fn facts(view: &ApprovalView) -> Markup {
+    html! {
+        dl.facts {
+            dt { "Asked by" } dd { (visible(&view.requester)) }
+            dt { "Acting as" } dd { (visible(&view.acting_as)) }
+            dt { "Task" } dd { a href=(format!("/tasks/{}", view.task_id)) { (visible(&view.task_summary)) } }
+            dt { "Asked at" } dd { (clock(&view.created_at)) }
+            dt { "Open until" } dd { (clock(&view.expires_at)) @if view.status == "open" { " " (remaining(&view.expires_at)) } }
+            dt { "Policies" } dd { "generation " (view.generation) }
+            @if let Some(reason) = &view.reason { dt { "Reason" } dd { (visible(reason)) } }
+        }
+    }
+}
+
+fn remaining(until: &str) -> Markup {
+    use time::format_description::well_known::Rfc3339;
+    let until = time::OffsetDateTime::parse(until, &Rfc3339).map(|t| t.unix_timestamp()).unwrap_or_default();
+    let now = i64::try_from(env::now_ms() / 1_000).unwrap_or_default();
+    match u64::try_from(until - now) {
+        Ok(seconds) if seconds > 0 => html! { span.hint { "(in " (span(seconds)) ")" } },
+        Ok(_) | Err(_) => html! { span.hint { "(over)" } },
+    }
+}
+
+fn item_block(item: &ApprovalItem) -> Markup {
+    let lines = item.content.lines().count().max(1);
+    html! {
+        article.item {
+            div.row {
+                strong { (visible(&item.title)) }
+                span.hint { (lines) @if lines == 1 { " line, " } @else { " lines, " } (item.content.len()) " bytes" }
+            }
+            @if !item.working_directory.is_empty() { p.hint { "in " code { (visible(&item.working_directory)) } } }
+            (exact(&item.content, &item.marked))
+        }
+    }
+}
+
+fn findings(findings: &[Finding]) -> Markup {
+    html! {
+        @if !findings.is_empty() {
+            h2 { "Why it waits" }
+            ul.findings { @for finding in findings { li { (finding_line(finding)) } } }
+        }
+    }
+}
+
+fn finding_line(finding: &Finding) -> Markup {
+    let reversible = match finding.reversible {
+        Reversible::Yes => "can be undone",
+        Reversible::No => "cannot be undone",
+        Reversible::Unknown => "may not be undone",
+    };
+    let severity = word(&finding.severity);
+    html! {
+        p { (visible(&finding.message)) }
+        p.tags {
+            span.tag { code { (finding.code) } }
+            span.tag.(severity) { (severity) }
+            span.tag { (word(&finding.effect)) }
+            @if let Some(resource) = &finding.resource {
+                span.tag {
+                    (visible(&resource.kind)) " " strong { (visible(&resource.name)) }
+                    @if !resource.environment.is_empty() { " in " (visible(&resource.environment)) }
+                }
+            }
+            span.tag.(if finding.reversible == Reversible::Yes { "calm" } else { "high" }) { (reversible) }
+            @if finding.coverage == Coverage::Partial { span.tag.medium { "only partly understood" } }
+        }
+    }
+}
+
+/// The contract's word for one of its cases.
+fn word(case: &impl serde::Serialize) -> String {
+    serde_json::to_value(case).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn requirements(view: &ApprovalView) -> Markup {
+    html! {
+        h2 { "Who decides" }
+        @if view.requirements.is_empty() { p.hint { "Anybody with the role approver." } }
+        ul { @for Requirement { role, count } in &view.requirements { li { (count) " × " code { (role) } } } }
+        p.hint { @if view.demand.allow_requester { "The requester may count." } @else { "The requester does not count." } }
+        @if !view.votes.is_empty() {
+            ul.votes { @for vote in &view.votes {
+                li {
+                    span.badge.(if vote.approve { "approved" } else { "denied" }) { @if vote.approve { "approved" } @else { "denied" } }
+                    " " strong { (visible(&vote.principal)) } " " span.hint { (clock(&vote.time)) }
+                    @if !vote.reason.is_empty() { p { (visible(&vote.reason)) } }
+                }
+            } }
+        }
+    }
+}
+
+/// Both ways are one form: sent by a button, with an Origin that is checked, and a cookie that other sites cannot send.
+fn decision_form(view: &ApprovalView) -> Markup {
+    html! {
+        @match &view.may_decide {
+            Err(why) => p.notice { (why) },
+            Ok(()) => form.decide method="post" action=(format!("/approvals/{}/decision", view.approval_id)) {
+                label for="reason" { "Reason " span.hint { "(needed to deny; the agent and the requester read it)" } }
+                textarea #reason name="reason" rows="3" maxlength="2000" {}
+                div.buttons {
+                    button.deny type="submit" name="decision" value="deny" { "Deny" }
+                    button.primary type="submit" name="decision" value="approve" { "Approve once" }
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! The page of one request: everything that decides is on it, and nothing of it is markup.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::id::TaskId;
+use crate::identity::Proof;
+use crate::policy::contract::{Demand, Effect, Resource, Severity};
+
+fn person() -> Principal {
+    Principal { tenant: "default".into(), name: "ben".into(), grants: Vec::new(), proof: Proof::Proxy }
+}
+
+fn view(content: &str, may_decide: Result<(), String>) -> ApprovalView {
+    let finding = Finding {
+        code: "fs.rm-recursive".into(),
+        severity: Severity::High,
+        effect: Effect::Delete,
+        resource: Some(Resource { kind: "path".into(), name: "/srv/<data>".into(), environment: "prod".into() }),
+        reversible: Reversible::No,
+        coverage: Coverage::Partial,
+        message: "deletes a folder".into(),
+        spans: vec![(0, 6)],
+        annotations: BTreeMap::new(),
+        marks: BTreeMap::new(),
+    };
+    let demand = Demand {
+        findings: vec![finding],
+        approvals: Vec::new(),
+        allow_requester: false,
+        expires_after_s: 0,
+        reason: "deletes data".into(),
+    };
+    ApprovalView {
+        approval_id: ApprovalId::new(),
+        status: "open".into(),
+        task_id: TaskId::new(),
+        task_summary: "clean up".into(),
+        requester: "ann".into(),
+        acting_as: "ann".into(),
+        gate: "tool-call".into(),
+        items: vec![ApprovalItem {
+            title: "shell".into(),
+            content: content.into(),
+            working_directory: "/work".into(),
+            marked: vec![(0, 6, "fs.rm-recursive".into())],
+        }],
+        demand,
+        requirements: vec![Requirement { role: "prod-data".into(), count: 2 }],
+        votes: Vec::new(),
+        created_at: "2026-01-01T00:00:00Z".into(),
+        expires_at: "2026-01-02T00:00:00Z".into(),
+        generation: 3,
+        reason: None,
+        may_decide,
+    }
+}
+
+#[test]
+fn everything_that_decides_is_on_the_page() {
+    let shown = approval_page(&person(), &view("rm -rf /srv", Ok(())), None).into_string();
+    for part in [
+        "<mark title=\"fs.rm-recursive\">rm -rf</mark> /srv",
+        "/work",
+        "deletes data",
+        "2 × <code>prod-data</code>",
+        "cannot be undone",
+        "only partly understood",
+        "delete",
+        "/srv/&lt;data&gt;",
+        "Acting as",
+        "in prod",
+        "value=\"approve\"",
+        "value=\"deny\"",
+        "generation 3",
+    ] {
+        assert!(shown.contains(part), "{part}\n{shown}");
+    }
+    assert!(!shown.contains("<script"), "no script decides");
+}
+
+#[test]
+fn who_may_not_decide_gets_no_form_and_hostile_text_stays_text() {
+    let hostile = view("</code><script>alert(1)</script>", Err("the requester <may> not decide".into()));
+    let shown = approval_page(&person(), &hostile, Some("<i>")).into_string();
+    assert!(!shown.contains("<form") && !shown.contains("<script>") && !shown.contains("<i>"), "{shown}");
+    assert!(shown.contains("the requester &lt;may&gt; not decide"));
+}

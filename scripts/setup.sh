@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo need and what is missing, once. Run by `make test`, `make demo` and `.ci/run`.
+#   scripts/setup.sh          everything
+#   scripts/setup.sh build    only what a build needs
+# CODA_TEST_CACHE: where clients and agents of the test suite live [~/.cache/coda-tests]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=${CODA_TEST_CACHE:-$HOME/.cache/coda-tests}
+python_client=mcp-2.3.0
+test_user=coda-test
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian packages, where we may install them.
+apt() {
+    local apt_get
+    if [ "$(id -u)" = 0 ]; then
+        apt_get=(apt-get)
+    elif have sudo && sudo -n true 2>/dev/null; then
+        apt_get=(sudo -n apt-get)
+    else
+        return 1
+    fi
+    have apt-get || return 1
+    say "installing $*"
+    "${apt_get[@]}" update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive "${apt_get[@]}" install -y -qq "$@" >/dev/null
+}
+
+build_tools() {
+    have cargo || fail "cargo is missing: install Rust with rustup"
+    # rust-toolchain.toml names compiler, components and the WASM target; rustup installs them on first use.
+    if ! [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" ]; then
+        have rustup || fail "the target wasm32-wasip2 is missing, and so is rustup to add it"
+        say "adding the target wasm32-wasip2"
+        rustup target add wasm32-wasip2
+    fi
+    have cc || apt build-essential || fail "a C compiler is missing: install build-essential"
+}
+
+python() {
+    local candidate
+    for candidate in python3.12 python3.13 python3.11 python3; do
+        if have "$candidate" &&
+            "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+python_clients() {
+    if [ -f "$cache/$python_client/.complete" ]; then return; fi
+    local found
+    found=$(python) || { apt python3-venv && found=$(python); } || fail "Python 3.11 to 3.13 with venv is missing"
+    say "installing the Python MCP client into $cache/$python_client"
+    rm -rf "${cache:?}/$python_client"
+    mkdir -p "$cache"
+    "$found" -m venv "$cache/$python_client"
+    "$cache/$python_client/bin/pip" install --quiet --disable-pip-version-check "${python_client/-/==}"
+    touch "$cache/$python_client/.complete"
+}
+
+hermes() {
+    # The end-to-end tests bring their own installer; it prints where Hermes is.
+    if [ -x tests/e2e/setup.sh ]; then tests/e2e/setup.sh >/dev/null; fi
+}
+
+browser() {
+    if have chromium || have chromium-browser || have google-chrome; then return; fi
+    apt chromium || say "no Chromium, and no right to install it: browser tests will say that they were skipped"
+}
+
+browser_side() {
+    if ! [ -f host/web/package-lock.json ]; then return; fi
+    have npm || apt nodejs npm || { say "no npm: the committed browser bundle is used as it is"; return; }
+    if [ host/web/package-lock.json -nt host/web/node_modules/.package-lock.json ]; then
+        say "installing the browser side's build tools"
+        (cd host/web && npm ci --silent --no-audit --no-fund)
+    fi
+}
+
+ordinary_user() {
+    # Root hides failures of permissions and sandbox; as root, tests that need an ordinary user take this one.
+    if [ "$(id -u)" != 0 ] || id "$test_user" >/dev/null 2>&1; then return; fi
+    have useradd || { say "no useradd: tests as an ordinary user will say that they were skipped"; return; }
+    say "adding the user $test_user"
+    useradd --create-home --shell /bin/bash "$test_user"
+}
+
+build_tools
+if [ "${1:-all}" = all ]; then
+    python_clients
+    hermes
+    browser
+    browser_side
+    ordinary_user
+fi

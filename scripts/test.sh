@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Every test: unit, integration, real clients and agents, browser. Installs what is missing.
+# Ends with a line 'N passed, N failed' over all of them.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh || exit 1
+
+# What setup has installed must be there: a test that would skip itself for lack of it fails instead.
+export CODA_REQUIRE_CLIENTS=1
+export RUST_BACKTRACE=${RUST_BACKTRACE:-1}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+run() {
+    printf '\n── %s\n' "$*"
+    "$@" 2>&1 | tee -a "$log"
+    if [ "${PIPESTATUS[0]}" != 0 ]; then status=1; fi
+}
+
+run cargo test --locked --workspace --no-fail-fast
+# The longer ones, each a script of its own that ends with a non-zero status where something is wrong.
+for script in tests/e2e/*.sh tests/browser/*.sh; do
+    if [ -x "$script" ] && [ "$(basename "$script")" != setup.sh ]; then run "$script"; fi
+done
+
+passed=$(grep -oE '^test result: .* ([0-9]+) passed' "$log" | grep -oE '[0-9]+ passed' | awk '{ n += $1 } END { print n + 0 }')
+failed=$(grep -oE '[0-9]+ failed;' "$log" | awk '{ n += $1 } END { print n + 0 }')
+if [ "$status" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+printf '\n%s passed, %s failed\n' "$passed" "$failed"
+exit "$status"

@@ -1,0 +1,11 @@
+//! The integration tests: the real binary, real policies in the real engine, real programs in real terminals. One file
+//! per feature; `server` starts a server of its own for each test.
+
+mod approval;
+mod bad_input;
+mod identity;
+mod kill;
+mod main_job;
+mod person;
+mod policy;
+mod server;

@@ -1,0 +1,67 @@
+//! A person with a login of the proxy: requests as an identity-aware proxy would pass them on.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::server::Server;
+
+pub const SECRET: &str = "the-proxy-and-coda-know-this";
+
+/// A server behind an identity-aware proxy on this machine, with these roles.
+pub fn behind_a_proxy(roles: &str) -> Server {
+    let mut server = Server::with_config(
+        "[identity]\nmode = \"proxy\"\ntrusted_peers = [\"127.0.0.1/32\"]\nsecret_header = \"x-proxy-secret\"\nsecret_file = \"keys/proxy.secret\"\nheaders = [\"x-forwarded-email\"]\n",
+    );
+    std::fs::write(server.path("keys/proxy.secret"), SECRET).expect("the secret");
+    std::fs::write(server.path("roles.toml"), roles).expect("roles.toml");
+    server.run();
+    server
+}
+
+pub struct Person<'a> {
+    server: &'a Server,
+    name: &'static str,
+    client: reqwest::blocking::Client,
+}
+
+impl<'a> Person<'a> {
+    pub fn new(server: &'a Server, name: &'static str) -> Self {
+        let client = reqwest::blocking::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build().expect("a client");
+        Self { server, name, client }
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        let request = self.client.get(format!("{}{path}", self.server.url));
+        self.send(request)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.client.post(format!("{}{path}", self.server.url)).header("origin", &self.server.url).json(body);
+        self.send(request)
+    }
+
+    fn send(&self, request: reqwest::blocking::RequestBuilder) -> (u16, Value) {
+        let answer =
+            request.header("x-forwarded-email", self.name).header("x-proxy-secret", SECRET).send().expect("the server answers");
+        let status = answer.status().as_u16();
+        let text = answer.text().expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Waits for a task's status by its event stream.
+    pub fn wait_for(&self, task: &str, wanted: &[&str]) -> Value {
+        let mut after = 0;
+        let deadline = std::time::Instant::now() + crate::server::DEADLINE;
+        loop {
+            let (_, now) = self.get(&format!("/v1/tasks/{task}"));
+            if now.get("status").and_then(Value::as_str).is_some_and(|s| wanted.contains(&s)) {
+                return now;
+            }
+            assert!(std::time::Instant::now() < deadline, "waited for {wanted:?}, it is {now:#}");
+            let (_, events) = self.get(&format!("/v1/tasks/{task}/events?after={after}&limit=100&wait_s=10"));
+            let list = events.get("events").or(Some(&events)).and_then(Value::as_array).cloned().unwrap_or_default();
+            after = list.last().and_then(|e| e.get("seq")?.as_u64()).unwrap_or(after);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! A server of one test: own CODA_HOME, own port, ended with the test. Its address comes from its first line of output,
+//! so nothing here waits by the clock.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long a test waits for anything that should happen.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    pub home: tempfile::TempDir,
+    child: Option<Child>,
+    pub url: String,
+    extra: Vec<(String, String)>,
+}
+
+impl Server {
+    /// A server on the embedded defaults.
+    pub fn start() -> Self {
+        let mut server = Self::with_config("");
+        server.run();
+        server
+    }
+
+    /// A CODA_HOME with this coda.toml; its server is not started yet.
+    pub fn with_config(config: &str) -> Self {
+        let home = tempfile::Builder::new().prefix("coda-it-").tempdir().expect("a temporary folder");
+        let server = Self { home, child: None, url: String::new(), extra: Vec::new() };
+        let init = server.coda(&["init"]);
+        assert!(init.status.success(), "{}", text(&init));
+        std::fs::write(server.path("coda.toml"), config).expect("coda.toml can be written");
+        server
+    }
+
+    /// Starts the process and waits until it says where it listens.
+    pub fn run(&mut self) {
+        let mut child = self.command(&["serve"]).stdout(Stdio::piped()).stderr(self.log()).spawn().expect("coda starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = said.send(line);
+            }
+        });
+        self.child = Some(child);
+        loop {
+            match heard.recv_timeout(DEADLINE) {
+                Ok(line) => {
+                    if let Some(at) = line.find("http://") {
+                        let address: String =
+                            line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '/' || *c == '/').collect();
+                        let address = address.split_whitespace().next().unwrap_or_default().trim_end_matches('/').to_owned();
+                        self.url = origin(&address);
+                        return;
+                    }
+                }
+                Err(e) => panic!("coda serve did not say where it listens ({e}):\n{}", self.log_text()),
+            }
+        }
+    }
+
+    /// kill -9, as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and its exit status.
+    pub fn stop(&mut self) -> Option<std::process::ExitStatus> {
+        let mut child = self.child.take()?;
+        let pid = rustix_pid(&child);
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        child.wait().ok()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coda"));
+        command
+            .args(arguments)
+            .env("CODA_HOME", self.home.path())
+            .env_remove("CODA_TOKEN")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        for (name, value) in &self.extra {
+            command.env(name, value);
+        }
+        command
+    }
+
+    /// Runs a command as a user types it.
+    pub fn coda(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("coda runs")
+    }
+
+    /// The same with `--json`: its answer.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.push("--json");
+        let output = self.coda(&all);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("coda {arguments:?} gave no JSON ({e}):\n{}", text(&output)))
+    }
+
+    /// Hands a task to the runbook agent and waits for its end, or for people; the task as the command prints it.
+    pub fn runbook(&self, commands: &str) -> Value {
+        let prompt = format!("Run this:\n\n```sh\n{commands}\n```\n");
+        self.json(&["run", "--agent", "runbook", "--watch", &prompt])
+    }
+
+    /// Hands a task over and does not wait.
+    pub fn submit(&self, commands: &str) -> Value {
+        let prompt = format!("Run this:\n\n```sh\n{commands}\n```\n");
+        self.json(&["run", "--agent", "runbook", &prompt])
+    }
+
+    /// Waits by `coda task watch` until the task has ended or waits for people.
+    pub fn watch(&self, task: &str) -> Value {
+        self.json(&["task", "watch", task])
+    }
+
+    /// A file of a task's own workspace, for a task that continues no other.
+    pub fn in_workspace(&self, task: &Value, name: &str) -> PathBuf {
+        self.home.path().join("workspaces").join(field(task, "session_id")).join(name)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn log(&self) -> Stdio {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.path("server.log")).expect("a log file");
+        Stdio::from(file)
+    }
+
+    pub fn log_text(&self) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = std::fs::File::open(self.path("server.log")) {
+            let _ = file.read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- server log ---\n{}", self.log_text());
+        }
+        end_agents(self.home.path());
+    }
+}
+
+/// A killed server leaves its agents behind; the test does not.
+fn end_agents(home: &Path) {
+    let mark = home.display().to_string();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return };
+    for entry in processes.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if pid != std::process::id() && String::from_utf8_lossy(&environment).contains(&mark) {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn rustix_pid(child: &Child) -> String {
+    child.id().to_string()
+}
+
+pub fn text(output: &Output) -> String {
+    format!("{}\n{}\n{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A field as text.
+pub fn field(value: &Value, name: &str) -> String {
+    value.get(name).and_then(Value::as_str).unwrap_or_else(|| panic!("no text '{name}' in {value:#}")).to_owned()
+}
