@@ -134,12 +134,19 @@ async fn policies(config: &Config, context: &Context) -> Check {
     if home::running(&context.home).is_some() || context.server.is_some() {
         return match context.get("/v1/policies").await {
             Ok(status) => {
-                let error = ["last_error", "error"].iter().find_map(|key| status[*key].as_str().map(str::to_owned));
-                match error {
-                    Some(why) => {
-                        Check::new(name, Level::Warn, why, "`coda policy status` says more; the last good set stays in force")
+                let trouble = ["not_ready_because", "degraded", "last_error"].iter().find_map(|key| match &status[*key] {
+                    Value::Null => None,
+                    Value::String(why) => Some(why.clone()),
+                    other => Some(other["message"].as_str().map_or_else(|| other.to_string(), str::to_owned)),
+                });
+                match trouble {
+                    Some(why) if status["ready"] == false => {
+                        Check::new(name, Level::Fail, why, "every gate denies; `coda policy status` says more")
                     }
-                    None => Check::ok(name, format!("generation {}", status["generation"])),
+                    Some(why) => {
+                        Check::new(name, Level::Warn, why, "the last good set judges on; `coda policy status` says more")
+                    }
+                    None => Check::ok(name, format!("generation {}", status["live"]["generation"])),
                 }
             }
             Err(e) => Check::new(name, Level::Fail, e.to_string(), "`coda policy status` says more"),

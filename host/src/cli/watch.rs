@@ -110,7 +110,7 @@ pub(super) fn event_line(event: &Value) -> String {
         "{} {:<12} {}",
         print::paint(print::Colour::Dim, clock),
         print::clean(kind),
-        print::short(&said.join("  "), MAX_WORDS)
+        print::short(&said.join("; "), MAX_WORDS)
     )
     .trim_end()
     .to_owned()
@@ -142,3 +142,6 @@ pub(super) fn outcome(view: &TaskView) -> Result<(), CliError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,7 +99,7 @@ sections! {
     server => Server / RawServer {
         /// Address and port to listen on.
         listen: String = "127.0.0.1:8484".to_owned();
-        /// Where people reach coda, such as https://coda.example.com; unset means the listener's own address.
+        /// Where people reach coda, such as `https://coda.example.com`; unset means the listener's own address.
         public_url: Option<String> = None;
         /// Host names that requests may carry, besides loopback names and that of public_url.
         allowed_hosts: Vec<String> = Vec::new();
