@@ -35,6 +35,9 @@ pub(super) fn policy(config: &Config) -> policy::Settings {
     let from = &config.settings.policy;
     let default = policy::Settings::default();
     policy::Settings {
+        folder: from.folder.clone().into(),
+        // `config` lets these two words pass and no other.
+        activation: if from.activation == "staged" { policy::Activation::Staged } else { policy::Activation::Auto },
         workers: if from.workers == 0 { default.workers } else { small(from.workers) },
         queue_timeout_ms: from.queue_timeout_ms,
         default_fuel: from.default_fuel,

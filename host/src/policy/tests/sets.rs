@@ -214,3 +214,13 @@ async fn a_damaged_cache_is_compiled_anew() {
     assert!(!cached(&engine).await);
     assert_eq!(verdict(&engine).await, "allow");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_default_policies_load_from_snapshots_and_pass_their_own_tests() {
+    let home = Home::new(crate::policy::guests::DEFAULT_POLICIES);
+    let engine = home.start().await;
+    assert!(engine.load("test", Trigger::Operator).await.unwrap().tests > 0);
+    for policy in engine.status().await.unwrap().live.unwrap().policies {
+        assert!(policy.cost.snapshot, "{}: {:?}", policy.name, policy.cost);
+    }
+}

@@ -49,7 +49,9 @@ pub async fn rollback(who: &Principal, policies: &Policies, body: RollbackBody) 
     operator(who)?;
     let reason = body.reason.trim();
     if reason.is_empty() || reason.len() > MAX_REASON_BYTES {
-        return Err(ServiceError::Invalid(format!("reason: say why, in 1 to {MAX_REASON_BYTES} bytes; it is shown where the set is refused")));
+        return Err(ServiceError::Invalid(format!(
+            "reason: say why, in 1 to {MAX_REASON_BYTES} bytes; it is shown where the set is refused"
+        )));
     }
     let generation = policies.rollback(&who.name, body.generation, reason).await.map_err(refused)?;
     Ok(json!({ "generation": generation, "pinned": generation }))
@@ -72,7 +74,9 @@ fn operator(who: &Principal) -> Result<(), ServiceError> {
 fn refused(error: PolicyError) -> ServiceError {
     match error {
         PolicyError::Source(_) | PolicyError::Compile(_) | PolicyError::Suite { .. } => ServiceError::Invalid(error.to_string()),
-        PolicyError::Quarantined { .. } | PolicyError::Pinned(_) | PolicyError::Nothing(_) => ServiceError::Conflict(error.to_string()),
+        PolicyError::Quarantined { .. } | PolicyError::Pinned(_) | PolicyError::Nothing(_) => {
+            ServiceError::Conflict(error.to_string())
+        }
         PolicyError::UnknownGeneration(_) => ServiceError::NotFound(error.to_string()),
         PolicyError::Engine(_) | PolicyError::Store(_) => {
             let reference = crate::env::hex(&crate::env::random_bytes::<8>());
