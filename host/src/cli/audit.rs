@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn context(home: &std::path::Path) -> Context {
-        Context { home: home.to_owned(), format: Format::Human, server: None }
+        Context { home: home.to_owned(), format: Format::Human, server: None, token: None }
     }
 
     async fn coda_audit(home: &std::path::Path, words: &[&str]) -> Result<(), CliError> {
