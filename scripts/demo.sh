@@ -118,7 +118,7 @@ chapter "A server of one's own"
 expect 0 coda init
 # One person on this machine submits and approves; elsewhere the submitter does not count as an approver.
 printf '\n$ edit %s: the person who submits may approve, because there is only one here\n' "\$CODA_HOME/policies/policies.toml"
-sed -i '/^component = "bundled:destructive-ops"/a settings = { allow_requester = true }' "$CODA_HOME/policies/policies.toml"
+sed -i "s/^allow_requester = false/allow_requester = true/" "$CODA_HOME/policies/policies.toml"
 show coda serve --listen 127.0.0.1:0
 coda serve --listen 127.0.0.1:0 2>"$work/server.log" &
 server=$!
@@ -195,13 +195,6 @@ done
 
 # ── a policy edited, rebuilt, swapped ─────────────────────────────────────────────────────────────────────────────────
 chapter "A policy is written, edited and swapped while another task runs on"
-submit 'Take some time.
-```sh
-for i in $(seq 40); do echo tick $i; sleep 1; done
-echo the long task was not disturbed
-```'
-long=$task
-
 mkdir -p "$work/house-rules/src"
 cat >"$work/house-rules/Cargo.toml" <<TOML
 [package]
@@ -260,11 +253,18 @@ build_policy() {
         fail "the policy does not build"
     # Put in place whole: the server watches the folder.
     cp "$target/demo/wasm32-wasip2/release/house_rules.wasm" "$CODA_HOME/policies/house-rules.new"
-    show mv house_rules.wasm "\$CODA_HOME/policies/house-rules.wasm"
+    printf '\n$ mv house_rules.wasm $CODA_HOME/policies/house-rules.wasm\n'
     mv "$CODA_HOME/policies/house-rules.new" "$CODA_HOME/policies/house-rules.wasm"
 }
-before=$(generation)
 build_policy
+submit 'Take some time.
+```sh
+for i in $(seq 30); do echo tick $i; sleep 1; done
+echo the long task was not disturbed
+```'
+long=$task
+
+before=$(generation)
 printf '\n$ cat >> $CODA_HOME/policies/policies.toml\n'
 tee -a "$CODA_HOME/policies/policies.toml" <<'TOML'
 
@@ -277,6 +277,8 @@ new_generation "$before"
 submit "$harmless"
 [ "$submitted" = 6 ] && [ "$(status)" = denied ] || fail "the same prompt is $(status), expected denied"
 ok "the prompt that completed before is denied now"
+[ "$(coda task show --json "$long" | value status)" = running ] || fail "the long task does not run any more"
+ok "the long task runs on"
 
 before=$(generation)
 printf '\n$ sed -i s/hello/goodbye/ src/lib.rs\n'
@@ -289,7 +291,7 @@ ok "edited and rebuilt: the prompt passes again"
 
 chapter "Rollback"
 before=$(generation)
-expect 0 coda policy rollback
+expect 0 coda policy rollback --reason 'the house rule was better before'
 new_generation "$before"
 submit "$harmless"
 [ "$(status)" = denied ] || fail "after the rollback the prompt is $(status), expected denied"

@@ -14,12 +14,13 @@ fn commands(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&str, &cl
 /// The words of a shell line up to its first operator; quotes are understood as far as examples use them.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
-    let mut quoted = false;
+    let mut quote = None;
     for c in line.chars() {
         match c {
-            '\'' => quoted = !quoted,
-            '|' | '>' | '&' if !quoted => break,
-            ' ' if !quoted => words.push(String::new()),
+            '\'' | '"' if quote.is_none() => quote = Some(c),
+            _ if quote == Some(c) => quote = None,
+            '|' | '>' | '&' if quote.is_none() => break,
+            ' ' if quote.is_none() => words.push(String::new()),
             _ => words.last_mut().expect("begins with one").push(c),
         }
     }

@@ -57,7 +57,7 @@ async fn look(context: &Context, task: &str, seen: &mut Seen) -> Result<(TaskVie
         let page = context.get(&format!("/v1/tasks/{task}/events?after={}&limit={PAGE}", seen.after)).await?;
         let events = page["events"].as_array().cloned().unwrap_or_default();
         for event in &events {
-            if context.format == Format::Human {
+            if context.format == Format::Human && !is_routine(event) {
                 print::progress(&event_line(event));
             }
             seen.after = event["seq"].as_u64().unwrap_or(seen.after);
@@ -88,6 +88,11 @@ fn say_status(view: &TaskView) {
     }
 }
 
+/// Judgments that let something pass are most of what happens, and on record; people follow what stops or changes.
+fn is_routine(event: &Value) -> bool {
+    event["kind"] == "judged" && event["body"]["verdict"] == "allow"
+}
+
 /// One event for a person: when, what, and what its body says in words.
 pub(super) fn event_line(event: &Value) -> String {
     let time = event["time_ms"].as_u64().map(crate::env::rfc3339).unwrap_or_default();
@@ -102,7 +107,7 @@ pub(super) fn event_line(event: &Value) -> String {
             Value::Object(inner) => inner.get("text").and_then(Value::as_str).unwrap_or_default().to_owned(),
             _ => String::new(),
         };
-        if !text.is_empty() && !said.contains(&text) {
+        if !text.is_empty() && !text.starts_with("dec_") && !said.contains(&text) {
             said.push(text);
         }
     }
