@@ -116,9 +116,6 @@ new_generation() {
 # ── a server of one's own ─────────────────────────────────────────────────────────────────────────────────────────────
 chapter "A server of one's own"
 expect 0 coda init
-# One person on this machine submits and approves; elsewhere the submitter does not count as an approver.
-printf '\n$ edit %s: the person who submits may approve, because there is only one here\n' "\$CODA_HOME/policies/policies.toml"
-sed -i "s/^allow_requester = false/allow_requester = true/" "$CODA_HOME/policies/policies.toml"
 show coda serve --listen 127.0.0.1:0
 coda serve --listen 127.0.0.1:0 2>"$work/server.log" &
 server=$!

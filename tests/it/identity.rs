@@ -59,7 +59,7 @@ fn a_token_submits_and_never_decides() {
     let answer = client.post(format!("{}/v1/tasks", server.url)).bearer_auth(&secret).json(&body).send().expect("an answer");
     assert_eq!(answer.status().as_u16(), 200);
     let task: serde_json::Value = answer.json().expect("json");
-    let waiting = server.watch(&field(&task, "task_id"));
+    let waiting = server.settle(&field(&task, "task_id"));
     let approval = field(&waiting["approval"], "approval_id");
     let decide = client
         .post(format!("{}/v1/approvals/{approval}/decision", server.url))

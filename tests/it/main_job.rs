@@ -73,7 +73,7 @@ fn a_secret_in_a_tool_result_is_masked_in_result_log_and_transcript() {
 fn a_declared_plan_is_approved_before_its_first_command() {
     let server = Server::start();
     let prompt = "Clean up:\n\n```sh plan\ntouch first\nrm -rf first\n```\n";
-    let task = server.json(&["run", "--agent", "runbook", "--watch", prompt]);
+    let task = server.run_and_settle(prompt);
     assert_eq!(field(&task, "status"), "needs_approval", "{task:#}");
     assert!(!server.in_workspace(&task, "first").exists(), "the first command ran before the plan was approved");
     let approval = field(&task["approval"], "approval_id");

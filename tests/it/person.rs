@@ -15,6 +15,10 @@ pub fn behind_a_proxy(roles: &str) -> Server {
     );
     std::fs::write(server.path("keys/proxy.secret"), SECRET).expect("the secret");
     std::fs::write(server.path("roles.toml"), roles).expect("roles.toml");
+    // Several people: whoever submits does not decide.
+    let policies = std::fs::read_to_string(server.path("policies/policies.toml")).expect("policies.toml");
+    let strict = policies.replace("allow_requester = true", "allow_requester = false");
+    std::fs::write(server.path("policies/policies.toml"), strict).expect("policies.toml");
     server.run();
     server
 }

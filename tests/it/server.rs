@@ -85,7 +85,8 @@ impl Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coda"));
         command
             .args(arguments)
-            .env("CODA_HOME", self.home.path()).env("CODA_SERVER_LISTEN", "127.0.0.1:0")
+            .env("CODA_HOME", self.home.path())
+            .env("CODA_SERVER_LISTEN", "127.0.0.1:0")
             .env_remove("CODA_TOKEN")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
@@ -109,19 +110,30 @@ impl Server {
             .unwrap_or_else(|e| panic!("coda {arguments:?} gave no JSON ({e}):\n{}", text(&output)))
     }
 
-    /// Hands a task to the runbook agent and waits for its end, or for people; the task as the command prints it.
+    /// Hands shell commands to the runbook agent and waits until the task has ended or people must decide.
     pub fn runbook(&self, commands: &str) -> Value {
-        let prompt = format!("Run this:\n\n```sh\n{commands}\n```\n");
-        self.json(&["run", "--agent", "runbook", "--watch", &prompt])
+        let task = self.submit(commands);
+        self.settle(&field(&task, "task_id"))
     }
 
-    /// Hands a task over and does not wait.
+    /// Hands shell commands over and does not wait.
     pub fn submit(&self, commands: &str) -> Value {
         let prompt = format!("Run this:\n\n```sh\n{commands}\n```\n");
         self.json(&["run", "--agent", "runbook", &prompt])
     }
 
-    /// Waits by `coda task watch` until the task has ended or waits for people.
+    /// Hands a prompt over and waits as `runbook` does.
+    pub fn run_and_settle(&self, prompt: &str) -> Value {
+        let task = self.json(&["run", "--agent", "runbook", prompt]);
+        self.settle(&field(&task, "task_id"))
+    }
+
+    /// Waits until a task has ended or people must decide.
+    pub fn settle(&self, task: &str) -> Value {
+        self.json(&["task", "watch", "--until", "needs_approval", task])
+    }
+
+    /// Waits until a task has ended.
     pub fn watch(&self, task: &str) -> Value {
         self.json(&["task", "watch", task])
     }

@@ -14,6 +14,10 @@ use crate::home;
 
 /// The policies of a new server.
 const POLICIES: &str = include_str!("../../../guest-policy/policies.toml");
+/// Four eyes, as the bundled policies have it.
+const OTHERS_ONLY: &str = "allow_requester = false";
+/// A new server is one person's (`[identity] mode = "local"`): nobody else could decide.
+const ONE_PERSON: &str = "# One person on this machine submits and approves. Set it to false as soon as others can decide (docs/operations.md).\nallow_requester = true";
 
 /// What is set up.
 #[derive(Debug, Args)]
@@ -53,7 +57,7 @@ pub(super) fn run(args: InitArgs, context: &Context) -> Result<(), CliError> {
     }
     written.push((file, new));
     let policies = context.home.join("policies/policies.toml");
-    let new = write_new(&policies, POLICIES)?;
+    let new = write_new(&policies, &POLICIES.replacen(OTHERS_ONLY, ONE_PERSON, 1))?;
     written.push((policies, new));
     if context.format == Format::Json {
         let files: Vec<_> =
@@ -95,5 +99,17 @@ fn write_new(path: &Path, text: &str) -> Result<Written, CliError> {
         Ok(mut file) => file.write_all(text.as_bytes()).map(|()| Written::New).map_err(failed),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Written::Kept),
         Err(e) => Err(failed(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_person_may_approve_and_the_bundled_default_stays_strict() {
+        assert_eq!(POLICIES.matches(OTHERS_ONLY).count(), 1);
+        let written = POLICIES.replacen(OTHERS_ONLY, ONE_PERSON, 1);
+        assert!(written.contains("\nallow_requester = true\n") && !written.contains(OTHERS_ONLY));
     }
 }

@@ -10,8 +10,10 @@ use crate::service::TaskView;
 use crate::task::Status;
 
 const PAGE: u32 = 200;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long one question for news waits at the server.
+const WAIT_S: u64 = 20;
+/// Between two tries to reach a server that is away.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a server may be away, for a restart, before following it ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_WORDS: usize = 160;
@@ -20,28 +22,32 @@ const MAX_WORDS: usize = 160;
 /// the output is for machines.
 pub(super) async fn follow(context: &Context, task: &str, until: Option<Status>) -> Result<TaskView, CliError> {
     let mut seen = Seen { after: 0, status: None };
-    let mut pause = SHORTEST_PAUSE;
     let mut away: Option<tokio::time::Instant> = None;
     loop {
-        match look(context, task, &mut seen).await {
-            Ok((view, news)) => {
-                away = None;
-                if view.status.is_final() || view.status == Status::InfoNeeded || Some(view.status) == until {
-                    return Ok(view);
-                }
-                pause = if news { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        let looked = match look(context, task, &mut seen).await {
+            Ok(view) if view.status.is_final() || view.status == Status::InfoNeeded || Some(view.status) == until => {
+                return Ok(view);
             }
+            Ok(_) => await_news(context, task, &seen).await,
+            Err(e) => Err(e),
+        };
+        match looked {
+            Ok(()) => away = None,
             Err(CliError::Unreachable(why)) => {
                 let since = *away.get_or_insert_with(tokio::time::Instant::now);
                 if since.elapsed() > PATIENCE {
                     return Err(CliError::Unreachable(why));
                 }
-                pause = LONGEST_PAUSE;
+                tokio::time::sleep(PAUSE).await;
             }
             Err(other) => return Err(other),
         }
-        tokio::time::sleep(pause).await;
     }
+}
+
+/// Returns when something has happened that was not seen, or after a while.
+async fn await_news(context: &Context, task: &str, seen: &Seen) -> Result<(), CliError> {
+    context.get(&format!("/v1/tasks/{task}/events?after={}&limit=1&wait_s={WAIT_S}", seen.after)).await.map(drop)
 }
 
 struct Seen {
@@ -49,10 +55,9 @@ struct Seen {
     status: Option<Status>,
 }
 
-/// One look: the task, and whether anything is new. The task is read before its events, so that none is missed at the end.
-async fn look(context: &Context, task: &str, seen: &mut Seen) -> Result<(TaskView, bool), CliError> {
+/// One look: the task, and what happened since. The task is read before its events, so that none is missed at the end.
+async fn look(context: &Context, task: &str, seen: &mut Seen) -> Result<TaskView, CliError> {
     let view = view(context.get(&format!("/v1/tasks/{task}")).await?)?;
-    let mut news = false;
     loop {
         let page = context.get(&format!("/v1/tasks/{task}/events?after={}&limit={PAGE}", seen.after)).await?;
         let events = page["events"].as_array().cloned().unwrap_or_default();
@@ -61,7 +66,6 @@ async fn look(context: &Context, task: &str, seen: &mut Seen) -> Result<(TaskVie
                 print::progress(&event_line(event));
             }
             seen.after = event["seq"].as_u64().unwrap_or(seen.after);
-            news = true;
         }
         if events.len() < PAGE as usize {
             break;
@@ -69,12 +73,11 @@ async fn look(context: &Context, task: &str, seen: &mut Seen) -> Result<(TaskVie
     }
     if seen.status != Some(view.status) {
         seen.status = Some(view.status);
-        news = true;
         if context.format == Format::Human {
             say_status(&view);
         }
     }
-    Ok((view, news))
+    Ok(view)
 }
 
 fn say_status(view: &TaskView) {

@@ -196,8 +196,6 @@ sections! {
         expires_s: u64 = DAY_S;
         /// Who must agree where a policy names nobody, as "role" or "role:count".
         default_requirements: Vec<String> = strings(&["approver:1"]);
-        /// Whether a submitter may decide about the own request where a policy leaves it open.
-        allow_requester: bool = false;
     }
     /// `[executor]`: the terminal that an agent runs in.
     executor => Executor / RawExecutor {

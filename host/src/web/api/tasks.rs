@@ -16,6 +16,8 @@ use crate::web::WebState;
 use crate::web::error::ApiError;
 use crate::web::identify::Who;
 
+/// Below the bound on requests, so that a long wait ends as an empty answer.
+const MAX_WAIT_S: u64 = 30;
 const DEFAULT_EVENTS: u32 = 100;
 const MAX_EVENTS: u32 = 1_000;
 const MAX_AGENT_NAME: usize = 100;
@@ -120,6 +122,9 @@ pub(super) struct After {
     #[serde(default)]
     after: u64,
     limit: Option<u32>,
+    /// How long to wait for the first one, in seconds, at most `MAX_WAIT_S`.
+    #[serde(default)]
+    wait_s: u64,
 }
 
 pub(super) async fn events(
@@ -129,7 +134,13 @@ pub(super) async fn events(
     Params(page): Params<After>,
 ) -> Result<Json<Value>, ApiError> {
     let limit = page.limit.unwrap_or(DEFAULT_EVENTS).clamp(1, MAX_EVENTS);
-    let events = state.service.events(&who, &TaskId::parse(&id)?, page.after, limit).await?;
+    let wait = std::time::Duration::from_secs(page.wait_s.min(MAX_WAIT_S));
+    let task = TaskId::parse(&id)?;
+    let asked = state.service.await_events(&who, &task, page.after, limit, wait);
+    let events = tokio::select! {
+        events = asked => events?,
+        () = state.shutdown.cancelled() => Vec::new(),
+    };
     let next_after = events.last().map_or(page.after, |e| e.seq);
     Ok(Json(json!({ "events": events, "next_after": next_after })))
 }
