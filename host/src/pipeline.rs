@@ -18,11 +18,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::executor::workspace::{Changes, Workspaces};
+use crate::executor::workspace::{Changes, Lease, WorkspaceError, Workspaces};
 use crate::executor::{Control, Ended, Executor, StopReason};
 use crate::gates::keeper::Gatekeeper;
 use crate::gates::running::Running;
@@ -51,6 +52,9 @@ impl Default for Settings {
         Self { max_concurrent: 5, retention: Retention::default() }
     }
 }
+
+/// First pause before a record that failed is tried again.
+const RECORD_PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// A handle; clones share everything.
 #[derive(Clone)]
@@ -85,10 +89,12 @@ struct Shared {
     // A std mutex: held for a lookup, never across an await.
     live: Mutex<HashMap<TaskId, Live>>,
     tracker: TaskTracker,
+    stopping: CancellationToken,
 }
 
 /// An attempt that has a place.
 struct Live {
+    attempt: u32,
     running: Option<Arc<Running>>,
     control: Option<Control>,
 }
@@ -97,7 +103,7 @@ impl Pipeline {
     /// Wires; `run` runs.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, live: Mutex::default(), tracker: TaskTracker::new() }))
+        Self(Arc::new(Shared { parts, live: Mutex::default(), tracker: TaskTracker::new(), stopping: CancellationToken::new() }))
     }
 
     /// Starts queued tasks whenever a place is free, and ends what is past its time, until `shutdown`.
@@ -112,6 +118,7 @@ impl Pipeline {
                 () = shutdown.cancelled() => {}
             }
         }
+        self.0.stopping.cancel();
         self.stop_all();
         self.0.tracker.close();
         self.0.tracker.wait().await;
@@ -152,31 +159,52 @@ impl Pipeline {
             Err(StoreError::Conflict { .. }) => return Ok(None),
             Err(e) => return Err(e),
         };
-        self.live().insert(task.id.clone(), Live { running: None, control: None });
+        self.live().insert(task.id.clone(), Live { attempt: task.attempt, running: None, control: None });
         Ok(Some(task))
     }
 
     /// One attempt: prepare, run, commit. Every way out of it ends or parks the task.
     #[tracing::instrument(name = "attempt", skip_all, fields(task.id = %task.id, task.attempt = task.attempt))]
     async fn attempt(&self, task: Task) {
-        let committed = match self.work(&task).await {
-            Ok((running, ended, changes)) => self.commit(&task, &running, ended, &changes).await,
-            Err(reason) => self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await,
-        };
-        if let Err(e) = committed {
-            tracing::error!(error = %e, "the end of an attempt could not be recorded; it is found again at the next start");
+        let outcome = std::panic::AssertUnwindSafe(self.work(&task)).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Err(limit("internal", "coda failed while the agent ran; the log has more")));
+        self.record(&task, outcome).await;
+        // A later attempt may have begun meanwhile; its entry stays.
+        let own = self.live().get(&task.id).is_some_and(|l| l.attempt == task.attempt);
+        if own {
+            self.live().remove(&task.id);
         }
-        self.live().remove(&task.id);
         self.look_for_work();
+    }
+
+    /// Commits how an attempt ended. A store that cannot take it now is asked again until it can, or the server stops; then
+    /// the next start finds the task.
+    async fn record(&self, task: &Task, outcome: Result<(Arc<Running>, Ended, Changes), Reason>) {
+        let mut pause = RECORD_PAUSE;
+        loop {
+            let committed = match &outcome {
+                Ok((running, ended, changes)) => self.commit(task, running, ended, changes).await,
+                Err(reason) => self.finish(&task.id, Happening::End(Status::Failed, reason.clone()), Patch::default()).await,
+            };
+            let Err(e) = committed else { return };
+            tracing::error!(error = %e, "the end of an attempt could not be recorded; it is tried again");
+            if self.0.stopping.is_cancelled() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECORD_PAUSE * 20);
+        }
     }
 
     /// The attempt itself. While it lasts the gates know the task, and nobody else writes to its workspace.
     async fn work(&self, task: &Task) -> Result<(Arc<Running>, Ended, Changes), Reason> {
-        let lease = self.0.parts.workspaces.lease(&task.chain, task.workspace.as_deref()).await;
-        let lease = lease.map_err(|e| limit("workspace", e.to_string()))?;
+        let lease = self.lease(task).await?;
         let running = Arc::new(Running::new(task.clone(), lease.path().to_owned()));
         if let Some(live) = self.live().get_mut(&task.id) {
             live.running = Some(running.clone());
+        }
+        if self.0.stopping.is_cancelled() {
+            return Err(crate::task::state::interrupted(&crate::env::rfc3339(crate::env::now_ms())));
         }
         let entered = self.0.parts.gates.enter(running.clone());
         let baseline = self.baseline(task, lease.path()).await;
@@ -185,6 +213,28 @@ impl Pipeline {
         drop(entered);
         let changes = self.changes(task, &running, baseline).await;
         Ok((running, ended, changes))
+    }
+
+    /// The task's workspace, once nobody else writes to it.
+    async fn lease(&self, task: &Task) -> Result<Lease, Reason> {
+        loop {
+            match self.0.parts.workspaces.lease(&task.chain, task.workspace.as_deref()).await {
+                Ok(lease) => return Ok(lease),
+                Err(WorkspaceError::Busy { .. }) => {}
+                Err(e) => return Err(limit("workspace", e.to_string())),
+            }
+            let mut commits = self.0.parts.store.commits();
+            tokio::select! {
+                // Whoever has it commits something when it is done; the pause is for a lease that is dropped after that.
+                _ = commits.changed() => tokio::time::sleep(RECORD_PAUSE).await,
+                () = self.0.stopping.cancelled() => return Err(limit("workspace", "the server stopped while its workspace was in use")),
+            }
+            let id = task.id.clone();
+            let ended = self.0.parts.store.call(move |s| s.task(&id)).await.is_ok_and(|t| t.status.is_final());
+            if ended {
+                return Err(limit("ended", "it ended while its workspace was in use"));
+            }
+        }
     }
 
     /// Ends a task from outside: durable first, then its process.
@@ -242,6 +292,9 @@ impl Pipeline {
     }
 
     fn set_control(&self, id: &TaskId, control: &Control) {
+        if self.0.stopping.is_cancelled() {
+            control.stop(StopReason::Shutdown);
+        }
         if let Some(live) = self.live().get_mut(id) {
             if let Some(running) = &live.running {
                 running.set_control(control.clone());

@@ -45,6 +45,12 @@ pub enum StoreError {
         /// Which record.
         what: String,
     },
+    /// The record has reached its end; nothing changes it any more.
+    #[error("{what} has ended")]
+    Ended {
+        /// Which record.
+        what: String,
+    },
     /// No such record.
     #[error("no {what}")]
     NotFound {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::person::{Person, behind_a_proxy};
+use crate::person::{Person, behind_a_proxy, client};
 use crate::server::{Server, field};
 
 #[test]
@@ -40,7 +40,7 @@ fn an_agent_cannot_approve_with_anything_it_can_reach() {
 #[test]
 fn identity_headers_count_only_with_the_proxys_secret() {
     let server = behind_a_proxy("[[role]]\nname = \"viewer\"\nprincipals = [\"ann@example.com\"]\n");
-    let client = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
+    let client = client();
     let forged =
         client.get(format!("{}/v1/whoami", server.url)).header("x-forwarded-email", "ann@example.com").send().expect("an answer");
     assert_eq!(forged.status().as_u16(), 401);
@@ -54,7 +54,7 @@ fn a_token_submits_and_never_decides() {
     let server = Server::start();
     let created = server.json(&["token", "create", "--role", "submitter", "--role", "approver", "--expires", "1h"]);
     let secret = field(&created, "secret");
-    let client = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
+    let client = client();
     let body = json!({ "prompt": "```sh\nrm -rf something\n```", "agent": "runbook" });
     let answer = client.post(format!("{}/v1/tasks", server.url)).bearer_auth(&secret).json(&body).send().expect("an answer");
     assert_eq!(answer.status().as_u16(), 200);

@@ -103,7 +103,9 @@ impl Gatekeeper {
         let (task, id, tool, key) = (running.task.id.clone(), call.id.clone(), call.tool.clone(), ask.key);
         match self.store().call(move |s| s.release_call(&task, &id, &key, &tool, once)).await {
             Ok(()) => CallVerdict::Run(cleared.wrap(|_| ToolCall { arguments, ..call })),
-            Err(e @ StoreError::Conflict { .. }) => CallVerdict::Refuse { message: format!("refused: {e}") },
+            Err(e @ (StoreError::Conflict { .. } | StoreError::Ended { .. })) => {
+                CallVerdict::Refuse { message: format!("refused: {e}") }
+            }
             Err(e) => {
                 tracing::error!(task.id = %running.task.id, error = %e, "a release could not be noted");
                 CallVerdict::Refuse { message: "refused: coda could not record the release; try again later".into() }

@@ -136,6 +136,7 @@ impl Gatekeeper {
     pub(super) async fn pass(&self, running: &Arc<Running>, ask: &Ask) -> Passed {
         match self.try_pass(running, ask).await {
             Ok(passed) => passed,
+            Err(StoreError::Ended { .. }) => Passed::Refused("refused: the task has ended".into()),
             Err(e) => {
                 tracing::error!(task.id = %running.task.id, error = %e, "a gate could not keep its decision");
                 Passed::Refused("refused: coda could not record the decision; try again later".into())
@@ -184,7 +185,8 @@ impl Gatekeeper {
                 Standing::Expired => break Passed::Refused("refused: nobody approved it in time".into()),
                 // Used or asked again by another who waited for the same call.
                 Standing::Consumed | Standing::Withdrawn => {
-                    if self.running(&running.task.id).is_none() {
+                    let id = running.task.id.clone();
+                    if self.0.store.call(move |s| s.task(&id)).await?.status.is_final() {
                         break Passed::Refused("refused: the task has ended".into());
                     }
                 }
@@ -371,6 +373,11 @@ impl Gatekeeper {
         })
     }
 
+    /// How many tasks are held now.
+    fn holding(&self) -> usize {
+        self.runs().values().filter(|r| r.is_held()).count()
+    }
+
     /// The store that decisions are kept in.
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
@@ -450,36 +457,46 @@ impl Drop for Entered {
     }
 }
 
-/// A held call. While a task has one it is `needs_approval/held` and its clocks stand still.
+/// A held call. While a task has one it is `needs_approval/held` and its clocks stand still. The count goes down when this
+/// is dropped, however the call ends; a call that ends undecided leaves its request to the task's next attempt.
 struct Held {
     keeper: Gatekeeper,
     running: Option<Arc<Running>>,
+    approval: ApprovalId,
 }
 
 impl Held {
     /// `None` where too many tasks are held already.
     async fn enter(keeper: &Gatekeeper, running: &Arc<Running>, approval: &ApprovalId) -> Result<Option<Self>, StoreError> {
         let mut held = running.held.lock().await;
-        if *held == 0 {
-            let holding = keeper.runs().values().filter(|r| r.held.try_lock().is_ok_and(|n| *n > 0)).count();
-            if holding >= keeper.0.settings.max_held {
-                return Ok(None);
-            }
+        if *held == 0 && keeper.holding() >= keeper.0.settings.max_held {
+            return Ok(None);
+        }
+        *held += 1;
+        // From here on a drop gives the count back, also where the agent hangs up during the write below.
+        let guard = Self { keeper: keeper.clone(), running: Some(running.clone()), approval: approval.clone() };
+        if *held == 1 {
             let (task, body) = (running.task.id.clone(), serde_json::json!({ "approval": approval.as_str() }));
             let patch = crate::store::tasks::Patch { body: Some(body), ..Default::default() };
-            keeper.0.store.call(move |s| s.advance(&task, "coda", &Happening::Hold, &patch)).await?;
+            match keeper.0.store.call(move |s| s.advance(&task, "coda", &Happening::Hold, &patch)).await {
+                // A conflict: it is held already, by a call that just left.
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(e) => return Err(e),
+            }
             if let Some(control) = running.control() {
                 control.set_held(Hold::Held);
             }
-            keeper.0.places.notify_one();
         }
-        *held += 1;
-        Ok(Some(Self { keeper: keeper.clone(), running: Some(running.clone()) }))
+        drop(held);
+        keeper.0.places.notify_one();
+        Ok(Some(guard))
     }
 
     async fn leave(mut self) {
         if let Some(running) = self.running.take() {
-            release_one(&self.keeper, &running).await;
+            let keeper = self.keeper.clone();
+            // A task of its own: it is done also where nobody waits for it any more.
+            let _ = tokio::spawn(async move { release_one(&keeper, &running).await }).await;
         }
     }
 }
@@ -488,6 +505,7 @@ impl Drop for Held {
     /// The agent hung up while its call was held.
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
+            running.park(self.approval.clone());
             let keeper = self.keeper.clone();
             tokio::spawn(async move { release_one(&keeper, &running).await });
         }
@@ -500,10 +518,17 @@ async fn release_one(keeper: &Gatekeeper, running: &Arc<Running>) {
     if *held > 0 {
         return;
     }
-    let task = running.task.id.clone();
-    match keeper.0.store.call(move |s| s.advance(&task, "coda", &Happening::Release, &Default::default())).await {
-        // A conflict: the task ended meanwhile.
-        Ok(_) | Err(StoreError::Conflict { .. }) => {}
+    let (task, attempt) = (running.task.id.clone(), running.task.attempt);
+    let released = keeper.0.store.call(move |s| {
+        if s.task(&task)?.attempt == attempt {
+            s.advance(&task, "coda", &Happening::Release, &Default::default()).map(drop)
+        } else {
+            Ok(())
+        }
+    });
+    match released.await {
+        // A conflict: the task ended or was parked meanwhile.
+        Ok(()) | Err(StoreError::Conflict { .. }) => {}
         Err(e) => tracing::error!(task.id = %running.task.id, error = %e, "a released task could not be noted as running"),
     }
     if let Some(control) = running.control() {
@@ -522,7 +547,8 @@ pub fn merge_demands(demands: &[Demand], keeper: &Gatekeeper) -> Demand {
     Demand {
         findings: demands.iter().flat_map(|d| d.findings.clone()).collect(),
         approvals: counts.into_iter().map(|(role, count)| Requirement { role, count }).collect(),
-        allow_requester: demands.iter().all(|d| d.allow_requester),
+        // Nothing allows it where no policy speaks.
+        allow_requester: !demands.is_empty() && demands.iter().all(|d| d.allow_requester),
         expires_after_s: demands.iter().map(|d| d.expires_after_s).filter(|s| *s > 0).min().unwrap_or(0),
         reason: demands.iter().map(|d| d.reason.as_str()).collect::<Vec<_>>().join(" "),
     }

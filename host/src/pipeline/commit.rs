@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Pipeline, limit, prepare};
 use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
+use crate::approval::tally::covers;
 use crate::env;
 use crate::executor::workspace::Changes;
 use crate::executor::{Ended, How, ResultFile};
@@ -20,14 +21,27 @@ use crate::task::{EndedBy, Reason, Status, Task};
 /// What of a result is kept; everything else that an agent writes is dropped.
 const FIELDS: [&str; 7] = ["status", "summary", "feedback", "artifacts", "errors", "plan", "workflow"];
 const MAX_PLAN: usize = 100;
+const MAX_REASON_CHARS: usize = 1000;
 const WITHHELD: &str = "withheld.json";
 
 impl Pipeline {
     /// Ends or parks the task by how its attempt ended.
-    pub(super) async fn commit(&self, task: &Task, running: &Running, ended: Ended, changes: &Changes) -> Result<(), StoreError> {
+    pub(super) async fn commit(
+        &self,
+        task: &Task,
+        running: &Running,
+        ended: &Ended,
+        changes: &Changes,
+    ) -> Result<(), StoreError> {
         let exit = wording(&ended.how);
         if let Some(approval) = self.open_request(running).await? {
             return self.park(task, approval, exit).await;
+        }
+        if let Some(denied) = self.refused_request(running).await?
+            && matches!(&ended.result, ResultFile::Valid(result) if result.get("status").is_some_and(|s| s == "needs_approval"))
+        {
+            let reason = super::resume::denied(&denied);
+            return self.finish(&task.id, Happening::End(Status::Denied, reason), patch(exit)).await;
         }
         let result = match (&ended.how, &ended.result) {
             (How::Stopped(_), _) => Err(limit("interrupted", format!("interrupted at {}: {exit}", env::rfc3339(env::now_ms())))),
@@ -35,14 +49,14 @@ impl Pipeline {
                 let reason = limit("deadline", format!("its {} s ran out", task.timeout_s));
                 return self.finish(&task.id, Happening::End(Status::TimedOut, reason), patch(exit)).await;
             }
-            (_, ResultFile::Valid(result)) => Ok(result.clone()),
+            (_, ResultFile::Valid(result)) => Ok(result),
             (_, ResultFile::Missing) => Err(agent("no-result", format!("the agent ended without a result ({exit})"))),
             (_, ResultFile::Invalid { why }) => {
                 Err(agent("bad-result", format!("the agent's result.json cannot be taken: {why}")))
             }
         };
         match result {
-            Ok(result) => self.commit_result(task, running, &result, changes, exit).await,
+            Ok(result) => self.commit_result(task, running, result, changes, exit).await,
             Err(reason) => self.finish(&task.id, Happening::End(Status::Failed, reason), patch(exit)).await,
         }
     }
@@ -57,6 +71,13 @@ impl Pipeline {
             }
         }
         Ok(None)
+    }
+
+    /// A request that people refused after its call was parked.
+    async fn refused_request(&self, running: &Running) -> Result<Option<Approval>, StoreError> {
+        let Some(id) = running.parked().pop() else { return Ok(None) };
+        let approval = self.0.parts.store.call(move |s| s.approval(&id)).await?;
+        Ok((approval.standing == Standing::Denied).then_some(approval))
     }
 
     async fn park(&self, task: &Task, approval: Approval, exit: String) -> Result<(), StoreError> {
@@ -114,7 +135,7 @@ impl Pipeline {
     /// Ends, asks or parks by the status that the agent gives.
     async fn settle(&self, task: &Task, running: &Running, result: Map<String, Value>, exit: String) -> Result<(), StoreError> {
         let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (status, summary, feedback) = (text("status"), text("summary"), text("feedback"));
+        let (status, summary, feedback) = (text("status"), short(&text("summary")), text("feedback"));
         let plan = plan_of(&result);
         let patch = Patch { result: Some(Value::Object(result)), exit: Some(exit), body: None };
         let end = |status, reason| Happening::End(status, reason);
@@ -170,8 +191,7 @@ impl Pipeline {
         demand.reason = format!("The agent asks before it goes on: {summary}");
         let mut request = gates.request(running, &judgment, &demand, items);
         request.gate = Gate::ToolCall;
-        self.finish(&task.id, Happening::Park, patch).await?;
-        self.0.parts.store.call(move |s| s.request_approval(&request)).await
+        self.park_asking(request, patch).await
     }
 
     /// Keeps a result that people must release, where no client can read it.
@@ -199,10 +219,16 @@ impl Pipeline {
             grounds: grounds(&demand.findings),
         };
         let request = self.0.parts.gates.request(running, judgment, demand, vec![item]);
-        let id = request.id.clone();
-        self.0.parts.store.call(move |s| s.request_approval(&request)).await?;
-        let body = json!({ "approval": id.as_str() });
-        self.finish(&task.id, Happening::Park, Patch { exit: Some(exit), body: Some(body), result: None }).await
+        let body = json!({ "approval": request.id.as_str() });
+        self.park_asking(request, Patch { exit: Some(exit), body: Some(body), result: None }).await
+    }
+
+    /// Parks and asks in one step; a task that ended meanwhile asks nothing.
+    async fn park_asking(&self, request: Approval, patch: Patch) -> Result<(), StoreError> {
+        match self.0.parts.store.call(move |s| s.park_with_request(&request, &patch)).await {
+            Ok(()) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     /// People released a withheld result: exactly those bytes, if the newest set does not refuse them.
@@ -210,27 +236,51 @@ impl Pipeline {
         let path = self.0.parts.home.join("tasks").join(task.id.as_str()).join(WITHHELD);
         let content = tokio::fs::read_to_string(&path).await.unwrap_or_default();
         let same = approval.items.first().is_some_and(|i| i.content_sha256 == env::sha256_hex(content.as_bytes()));
-        let Some(Value::Object(result)) = same.then(|| serde_json::from_str(&content).ok()).flatten() else {
+        if !same {
             let reason = limit("withheld-lost", "the withheld result is not there any more as it was approved");
             return self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await;
         };
         let running = Running::new(task.clone(), std::path::PathBuf::new());
         let judgment = self.0.parts.gates.judge(&running, Subject::Output { content }, "").await?;
-        if let Verdict::Deny { findings } = &judgment.verdict {
-            let text = findings.first().map_or_else(|| "refused by policy".into(), |f| f.message.clone());
-            let reason = Reason { by: EndedBy::Policy, code: "output".into(), text };
-            return self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await;
+        match judgment.verdict.clone() {
+            Verdict::Allow { .. } => {}
+            Verdict::Deny { .. } if judgment.steps.iter().any(|s| s.fault.is_some()) => return Ok(()),
+            Verdict::Deny { findings } => {
+                let text = findings.first().map_or_else(|| "refused by policy".into(), |f| f.message.clone());
+                let reason = Reason { by: EndedBy::Policy, code: "output".into(), text };
+                return self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await;
+            }
+            Verdict::NeedsApproval(demand) => {
+                let requirements = self.0.parts.gates.requirements(&demand);
+                let now = grounds(&demand.findings);
+                let covered =
+                    covers(&approval.items[0], &approval.requirements, approval.allow_requester, &now, &requirements, &demand);
+                if let Err(why) = covered {
+                    return self.ask_again(approval, &judgment, &demand, &format!("asked again: {why:?}")).await;
+                }
+            }
         }
-        match crate::approval::consume(&self.0.parts.store, &approval.id, 0, judgment.decision.as_str()).await {
-            Ok(consumed) if judgment.release(&consumed).is_ok() => {}
-            Ok(_) | Err(StoreError::Conflict { .. }) => return Ok(()),
+        let released = match crate::approval::consume(&self.0.parts.store, &approval.id, 0, judgment.decision.as_str()).await {
+            Ok(consumed) => judgment.release(&consumed),
+            Err(StoreError::Conflict { .. } | StoreError::Ended { .. }) => return Ok(()),
             Err(e) => return Err(e),
-        }
+        };
+        let Some(Value::Object(result)) = released.ok().and_then(|cleared| serde_json::from_str(cleared.get()).ok()) else {
+            return self.lost(task).await;
+        };
         let summary = result.get("summary").and_then(Value::as_str).unwrap_or_default().to_owned();
         let status =
             if result.get("status").and_then(Value::as_str) == Some("completed") { Status::Completed } else { Status::Failed };
         let patch = Patch { result: Some(Value::Object(result)), ..Patch::default() };
         self.finish(&task.id, Happening::End(status, agent(status.as_str(), summary)), patch).await
+    }
+}
+
+/// The part of an agent's words that goes into reasons, events and lists; the whole stands in the result.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(MAX_REASON_CHARS) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The start after a stop, however it came: old processes are ended first, then what was running is settled.
 
 use super::Pipeline;
-use crate::approval::request::Standing;
 use crate::executor::end_leftovers;
 use crate::store::StoreError;
 use crate::store::tasks::{Leftover, Patch};
@@ -45,12 +44,18 @@ impl Pipeline {
         self.finish(&task.id, Happening::Interrupt { resumable }, patch).await
     }
 
-    /// Decisions that were committed and not carried out yet.
-    async fn settle_decided(&self) -> Result<(), StoreError> {
-        let parked = self.0.parts.store.call(|s| s.parked_with_decision()).await?;
-        for approval in parked {
-            if approval.standing != Standing::Open {
-                self.decided(&approval).await?;
+    /// Decisions that were committed and not carried out yet. Repeated by the sweep: each step may be done twice.
+    pub(super) async fn settle_decided(&self) -> Result<(), StoreError> {
+        for (id, approval) in self.0.parts.store.call(|s| s.parked_without_question()).await? {
+            let settled = match approval {
+                Some(approval) => self.decided(&approval).await,
+                None => {
+                    let task = self.0.parts.store.call(move |s| s.task(&id)).await?;
+                    self.lost(&task).await
+                }
+            };
+            if let Err(e) = settled {
+                tracing::error!(error = %e, "a parked task could not be moved; it is tried again");
             }
         }
         Ok(())

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::Pipeline;
-use crate::approval::consume;
 use crate::approval::request::{Approval, Standing, grounds};
 use crate::approval::tally::covers;
 use crate::env;
@@ -26,12 +25,22 @@ impl Pipeline {
             return Ok(());
         }
         match approval.standing {
-            Standing::Open | Standing::Consumed | Standing::Withdrawn => Ok(()),
+            Standing::Open => Ok(()),
+            // Used, and then something came between: the task goes on where that is what it was used for.
+            Standing::Consumed => match approval.gate {
+                Gate::Prompt | Gate::ToolCall | Gate::ToolResult => {
+                    self.go_on(&task, json!({ "approval": approval.id.as_str() })).await
+                }
+                Gate::Output => self.lost(&task).await,
+            },
+            Standing::Withdrawn => self.lost(&task).await,
             Standing::Approved => match approval.gate {
                 Gate::Prompt => self.start_approved(&task, approval).await,
                 Gate::Output => self.release_result(&task, approval).await,
                 Gate::ToolCall | Gate::ToolResult => self.go_on(&task, json!({ "approval": approval.id.as_str() })).await,
             },
+            // Another request may still bring the task on.
+            Standing::Denied | Standing::Expired if self.waits_for_another(&task, approval).await? => Ok(()),
             Standing::Denied => self.finish(&task.id, Happening::End(Status::Denied, denied(approval)), Patch::default()).await,
             Standing::Expired => {
                 let reason =
@@ -39,6 +48,18 @@ impl Pipeline {
                 self.finish(&task.id, Happening::End(Status::Denied, reason), Patch::default()).await
             }
         }
+    }
+
+    async fn waits_for_another(&self, task: &Task, approval: &Approval) -> Result<bool, StoreError> {
+        let id = task.id.clone();
+        let pending = self.0.parts.store.call(move |s| s.pending_approval(&id)).await?;
+        Ok(pending.is_some_and(|p| p.id != approval.id))
+    }
+
+    /// A parked task that nothing can bring on any more.
+    pub(super) async fn lost(&self, task: &Task) -> Result<(), StoreError> {
+        let reason = super::limit("request-lost", "what it waited for is gone; hand it over again");
+        self.finish(&task.id, Happening::End(Status::Failed, reason), Patch::default()).await
     }
 
     /// Queues a waiting task for its next attempt.
@@ -55,6 +76,10 @@ impl Pipeline {
         let record = DecisionRecord::of(&judgment, &task.tenant, &task.id, env::now_ms(), judgment.screened().to_owned());
         self.0.parts.store.call(move |s| s.record_decision(&record)).await?;
         match judgment.verdict.clone() {
+            // A fault says nothing of the prompt: the sweep tries again until the request expires.
+            Verdict::Deny { .. } if judgment.steps.iter().any(|s| s.fault.is_some()) || judgment.steps.is_empty() => {
+                return Ok(());
+            }
             Verdict::Deny { findings } => {
                 let first = findings.first();
                 let reason = Reason {
@@ -80,16 +105,20 @@ impl Pipeline {
             }
             Verdict::Allow { .. } => {}
         }
-        match consume(&self.0.parts.store, &approval.id, 0, judgment.decision.as_str()).await {
-            Ok(_consumed) => self.go_on(task, json!({ "approval": approval.id.as_str() })).await,
-            // Used by a decision that came at the same time.
-            Err(StoreError::Conflict { .. }) => Ok(()),
+        // What newer filters mask stays masked: the agent gets the text as it was judged last.
+        let screened = judgment.screened().to_owned();
+        let (id, decision) = (approval.id.clone(), judgment.decision.to_string());
+        let resumed = self.0.parts.store.call(move |s| s.consume_and_resume(&id, &decision, Some(&screened))).await;
+        self.look_for_work();
+        match resumed {
+            // A conflict: used by a decision that came at the same time.
+            Ok(()) | Err(StoreError::Conflict { .. } | StoreError::Ended { .. }) => Ok(()),
             Err(e) => Err(e),
         }
     }
 
     /// A newer set asks for more than people approved: they are asked again, for the same thing.
-    async fn ask_again(
+    pub(super) async fn ask_again(
         &self,
         approval: &Approval,
         judgment: &crate::policy::Judgment,
@@ -118,14 +147,7 @@ impl Pipeline {
             ..approval.clone()
         };
         let (old, why) = (approval.id.clone(), why.to_owned());
-        self.0
-            .parts
-            .store
-            .call(move |s| {
-                s.withdraw_approval(&old, &why)?;
-                s.request_approval(&new)
-            })
-            .await
+        self.0.parts.store.call(move |s| s.replace_request(&old, &why, &new)).await
     }
 
     /// The submitter answers: the words pass the prompt gate, and the next attempt gets them.
@@ -135,7 +157,15 @@ impl Pipeline {
         let record = DecisionRecord::of(&judgment, &task.tenant, &task.id, env::now_ms(), judgment.screened().to_owned());
         self.0.parts.store.call(move |s| s.record_decision(&record)).await?;
         match judgment.cleared().map_err(|stopped| *stopped) {
-            Ok(cleared) => Ok(self.go_on(task, json!({ "answer": cleared.into_inner(), "by": actor })).await?),
+            Ok(cleared) => {
+                let body = json!({ "answer": cleared.into_inner(), "by": actor });
+                let (id, actor) = (task.id.clone(), actor.to_owned());
+                let patch = Patch { body: Some(body), ..Patch::default() };
+                // A conflict is told: somebody else answered, or the task ended.
+                self.0.parts.store.call(move |s| s.advance(&id, &actor, &Happening::Resume, &patch)).await?;
+                self.look_for_work();
+                Ok(())
+            }
             Err((judgment, _)) => {
                 let why = judgment.verdict.findings().first().map_or_else(|| "policy".to_owned(), |f| f.message.clone());
                 Err(ServiceError::Forbidden(format!(

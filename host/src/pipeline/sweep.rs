@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pipeline;
 use crate::env;
+use crate::executor::StopReason;
 use crate::store::StoreError;
 
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
@@ -48,7 +49,23 @@ impl Pipeline {
     async fn expire(&self) -> Result<(), StoreError> {
         let now = env::now_ms();
         for approval in self.0.parts.store.call(move |s| s.expire_approvals(now)).await? {
-            self.decided(&approval).await?;
+            if let Err(e) = self.decided(&approval).await {
+                tracing::error!(error = %e, "an expired request could not be carried out; it is tried again");
+            }
+        }
+        self.settle_decided().await?;
+        self.stop_ended().await?;
+        self.look_for_work();
+        Ok(())
+    }
+
+    /// An agent whose task has ended must end too, whatever came between.
+    async fn stop_ended(&self) -> Result<(), StoreError> {
+        let live: Vec<_> = self.live().iter().filter_map(|(id, l)| Some((id.clone(), l.control.clone()?))).collect();
+        for (id, control) in live {
+            if self.0.parts.store.call(move |s| s.task(&id)).await?.status.is_final() {
+                control.stop(StopReason::Cancelled);
+            }
         }
         Ok(())
     }

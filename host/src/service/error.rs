@@ -44,7 +44,7 @@ impl From<StoreError> for ServiceError {
     fn from(e: StoreError) -> Self {
         match e {
             StoreError::NotFound { what } => Self::NotFound(what),
-            StoreError::Conflict { what } => Self::Conflict(what),
+            StoreError::Conflict { .. } | StoreError::Ended { .. } => Self::Conflict(e.to_string()),
             StoreError::Bound { .. } => Self::Busy(e.to_string()),
             StoreError::Full(_) => Self::Busy(e.to_string()),
             StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Database(_) => {

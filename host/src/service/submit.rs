@@ -14,8 +14,7 @@ use crate::identity::{ClientInfo, Principal, Role};
 use crate::policy::contract::{Demand, Finding, Gate, Subject, Usage, Verdict};
 use crate::policy::{Judgment, Stopped};
 use crate::store::decisions::{DecisionRecord, merge_marks};
-use crate::store::tasks::Accepted;
-use crate::task::state::Happening;
+use crate::store::tasks::{Accepted, Bounds};
 use crate::task::{EndedBy, Reason, Status, Task, Waiting};
 
 impl Service {
@@ -34,14 +33,11 @@ impl Service {
         let record = DecisionRecord::of(&judgment, &task.tenant, &task.id, task.created_ms, screened.clone());
         task.prompt.clone_from(&screened);
         let approval = self.settle(&mut task, judgment);
-        let bound = self.0.settings.max_queued;
+        let bounds = Bounds { queued: self.0.settings.max_queued, per_principal: self.0.settings.max_open_per_principal };
         let key = submission.idempotency_key.clone();
-        let accepted = self.0.store.call(move |s| s.accept(&task, key.as_deref(), &record, approval.as_ref(), bound)).await?;
+        let accepted = self.0.store.call(move |s| s.accept(&task, key.as_deref(), &record, approval.as_ref(), bounds)).await?;
         let task = match accepted {
-            Accepted::New(task) => {
-                self.supersede(&task).await?;
-                task
-            }
+            Accepted::New(task) => task,
             Accepted::Existing(task) => {
                 warnings.push("a task with this idempotency_key exists already; this is it".into());
                 task
@@ -247,21 +243,6 @@ impl Service {
             reason: None,
             votes: Vec::new(),
         }
-    }
-
-    /// A task that waits is closed by the submission that continues it: that is how older clients answer.
-    async fn supersede(&self, task: &Task) -> Result<(), ServiceError> {
-        let Some(session) = task.previous.clone() else { return Ok(()) };
-        let old = self.0.store.call(move |s| s.task_by_session(&session)).await?;
-        if matches!(old.status, Status::InfoNeeded | Status::NeedsApproval) && old.waiting == Some(Waiting::Parked) {
-            let reason = Reason { by: EndedBy::Person, code: "superseded".into(), text: format!("continued as {}", task.id) };
-            let (id, actor) = (old.id, task.principal.clone());
-            self.0
-                .store
-                .call(move |s| s.advance(&id, &actor, &Happening::End(Status::Cancelled, reason), &Default::default()))
-                .await?;
-        }
-        Ok(())
     }
 }
 

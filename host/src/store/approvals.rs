@@ -6,12 +6,13 @@ use serde_json::json;
 use super::audit::append_audit;
 use super::events::append_event;
 use super::row::{json, signed, text, unsigned, unsigned_opt, word};
-use super::tasks::get;
+use super::tasks::{Patch, advance, get};
 use super::{Store, StoreError};
 use crate::approval::request::{Approval, Standing, Vote};
 use crate::approval::tally::tally;
 use crate::env::{self, Millis};
 use crate::id::{ApprovalId, TaskId};
+use crate::task::state::Happening;
 
 /// A request that is about to be stored: standing `open`, no votes.
 pub type NewApproval = Approval;
@@ -29,6 +30,9 @@ impl Store {
     /// Asks: one request per call; a conflict where one is open already.
     pub fn request_approval(&self, new: &NewApproval) -> Result<(), StoreError> {
         self.write(|tx| {
+            if get(tx, &new.task)?.status.is_final() {
+                return Err(StoreError::Ended { what: format!("task {}", new.task) });
+            }
             for item in &new.items {
                 if matching(tx, &new.task, &item.call_key, "'open'")?.is_some() {
                     return Err(StoreError::Conflict { what: "the list of open requests".into() });
@@ -58,15 +62,6 @@ impl Store {
         self.read(|tx| {
             let sql = "SELECT * FROM approval WHERE task = ?1 AND status IN ('open', 'approved') ORDER BY status <> 'open', created_ms DESC LIMIT 1";
             Ok(collect(tx, sql, [task.as_str()])?.pop())
-        })
-    }
-
-    /// The newest request of each parked task, where it is settled.
-    pub fn parked_with_decision(&self) -> Result<Vec<Approval>, StoreError> {
-        self.read(|tx| {
-            let sql = "SELECT a.* FROM approval a JOIN task t ON t.id = a.task WHERE t.status = 'needs_approval' AND t.waiting = 'parked' \
-                       AND a.created_ms = (SELECT max(created_ms) FROM approval WHERE task = t.id) AND a.status <> 'open'";
-            collect(tx, sql, [])
         })
     }
 
@@ -120,60 +115,72 @@ impl Store {
 
     /// Uses one item, once. Committed before anything passes.
     pub fn consume_approval(&self, id: &ApprovalId, item: usize, decision: &str) -> Result<(), StoreError> {
+        self.write(|tx| consume(tx, id, item, decision).map(drop))
+    }
+
+    /// Uses the approval that a parked task waits for and queues the task, in one step. `prompt` replaces the stored one.
+    pub fn consume_and_resume(&self, id: &ApprovalId, decision: &str, prompt: Option<&str>) -> Result<(), StoreError> {
         self.write(|tx| {
-            let mut approval = read_one(tx, id)?;
-            let now = env::now_ms();
-            if approval.standing != Standing::Approved || approval.expires_ms <= now {
-                return Err(StoreError::Conflict { what: format!("request {id}") });
+            let task = consume(tx, id, 0, decision)?;
+            if let Some(prompt) = prompt {
+                tx.execute("UPDATE task SET prompt = ?2 WHERE id = ?1", [task.as_str(), prompt])?;
             }
-            let changed = tx.execute(
-                "UPDATE approval_item SET consumed_ms = ?3 WHERE approval = ?1 AND item = ?2 AND consumed_ms IS NULL",
-                rusqlite::params![id.as_str(), signed(item as u64), signed(now)],
-            )?;
-            if changed != 1 {
-                return Err(StoreError::Conflict { what: format!("item {item} of request {id}") });
-            }
-            let left: i64 = tx.query_row(
-                "SELECT count(*) FROM approval_item WHERE approval = ?1 AND consumed_ms IS NULL",
-                [id.as_str()],
-                |r| r.get(0),
-            )?;
-            if left == 0 {
-                settle(tx, &mut approval, Standing::Consumed, now, None)?;
-            }
-            let body = json!({ "approval": id.as_str(), "item": item, "decision": decision, "binding": approval.binding() });
-            append_audit(tx, "approval.consumed", "coda", &approval.tenant, Some(&approval.task), &body)?;
+            let patch = Patch { body: Some(json!({ "approval": id.as_str() })), ..Patch::default() };
+            advance(tx, &task, "coda", &Happening::Resume, &patch)?;
             Ok(())
+        })
+    }
+
+    /// Asks anew for what an older request asked for, which is withdrawn in the same step.
+    pub fn replace_request(&self, old: &ApprovalId, why: &str, new: &NewApproval) -> Result<(), StoreError> {
+        self.write(|tx| {
+            withdraw(tx, old, why)?;
+            insert_approval(tx, new)
+        })
+    }
+
+    /// Parks a task and asks what it waits for, in one step.
+    pub fn park_with_request(&self, new: &NewApproval, patch: &Patch) -> Result<(), StoreError> {
+        self.write(|tx| {
+            advance(tx, &new.task, "coda", &Happening::Park, patch)?;
+            insert_approval(tx, new)
+        })
+    }
+
+    /// Parked tasks that have no open request, each with its newest one: somebody must move them.
+    pub fn parked_without_question(&self) -> Result<Vec<(TaskId, Option<Approval>)>, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT t.id FROM task t WHERE t.status = 'needs_approval' AND t.waiting = 'parked' \
+                       AND NOT EXISTS (SELECT 1 FROM approval a WHERE a.task = t.id AND a.status = 'open')";
+            let mut statement = tx.prepare_cached(sql)?;
+            let ids = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+            let newest =
+                "SELECT * FROM approval WHERE task = ?1 ORDER BY status = 'approved' DESC, created_ms DESC, rowid DESC LIMIT 1";
+            ids.iter()
+                .map(|id| {
+                    let task =
+                        TaskId::parse(id).map_err(|e| StoreError::Corrupt { what: "task id".into(), why: e.to_string() })?;
+                    Ok((task, collect(tx, newest, [id])?.pop()))
+                })
+                .collect()
         })
     }
 
     /// Ends a request that nothing asks for any more.
     pub fn withdraw_approval(&self, id: &ApprovalId, reason: &str) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let mut approval = read_one(tx, id)?;
-            match approval.standing {
-                Standing::Open | Standing::Approved => {
-                    settle(tx, &mut approval, Standing::Withdrawn, env::now_ms(), Some(reason))?;
-                    let body = json!({ "approval": id.as_str(), "reason": reason });
-                    append_audit(tx, "approval.withdrawn", "coda", &approval.tenant, Some(&approval.task), &body)?;
-                    Ok(())
-                }
-                Standing::Denied | Standing::Expired | Standing::Consumed | Standing::Withdrawn => Ok(()),
-            }
-        })
+        self.write(|tx| withdraw(tx, id, reason))
     }
 
     /// Ends what is past its time and says which requests that were.
     pub fn expire_approvals(&self, now: Millis) -> Result<Vec<Approval>, StoreError> {
-        let due = self.read(|tx| {
-            collect(tx, "SELECT * FROM approval WHERE status IN ('open', 'approved') AND expires_ms <= ?1", [signed(now)])
-        })?;
-        if due.is_empty() {
-            return Ok(due);
+        const DUE: &str = "SELECT * FROM approval WHERE status IN ('open', 'approved') AND expires_ms <= ?1";
+        if self.read(|tx| collect(tx, DUE, [signed(now)]))?.is_empty() {
+            return Ok(Vec::new());
         }
         self.write(|tx| {
             let mut expired = Vec::new();
-            for mut approval in due {
+            // Looked up again here: what was decided meanwhile stays decided.
+            for mut approval in collect(tx, DUE, [signed(now)])? {
                 let reason = if approval.standing == Standing::Open {
                     "nobody decided in time"
                 } else {
@@ -192,6 +199,49 @@ impl Store {
             }
             Ok(expired)
         })
+    }
+}
+
+/// As `consume_approval`, inside another verb's transaction; says whose it was.
+fn consume(tx: &Transaction<'_>, id: &ApprovalId, item: usize, decision: &str) -> Result<TaskId, StoreError> {
+    let mut approval = read_one(tx, id)?;
+    let now = env::now_ms();
+    if get(tx, &approval.task)?.status.is_final() {
+        return Err(StoreError::Ended { what: format!("task {}", approval.task) });
+    }
+    if approval.standing != Standing::Approved || approval.expires_ms <= now {
+        return Err(StoreError::Conflict { what: format!("request {id}") });
+    }
+    let changed = tx.execute(
+        "UPDATE approval_item SET consumed_ms = ?3 WHERE approval = ?1 AND item = ?2 AND consumed_ms IS NULL",
+        rusqlite::params![id.as_str(), signed(item as u64), signed(now)],
+    )?;
+    if changed != 1 {
+        return Err(StoreError::Conflict { what: format!("item {item} of request {id}") });
+    }
+    let left: i64 =
+        tx.query_row("SELECT count(*) FROM approval_item WHERE approval = ?1 AND consumed_ms IS NULL", [id.as_str()], |r| {
+            r.get(0)
+        })?;
+    if left == 0 {
+        settle(tx, &mut approval, Standing::Consumed, now, None)?;
+    }
+    let body = json!({ "approval": id.as_str(), "item": item, "decision": decision, "binding": approval.binding() });
+    append_audit(tx, "approval.consumed", "coda", &approval.tenant, Some(&approval.task), &body)?;
+    Ok(approval.task)
+}
+
+/// As `withdraw_approval`, inside another verb's transaction.
+fn withdraw(tx: &Transaction<'_>, id: &ApprovalId, reason: &str) -> Result<(), StoreError> {
+    let mut approval = read_one(tx, id)?;
+    match approval.standing {
+        Standing::Open | Standing::Approved => {
+            settle(tx, &mut approval, Standing::Withdrawn, env::now_ms(), Some(reason))?;
+            let body = json!({ "approval": id.as_str(), "reason": reason });
+            append_audit(tx, "approval.withdrawn", "coda", &approval.tenant, Some(&approval.task), &body)?;
+            Ok(())
+        }
+        Standing::Denied | Standing::Expired | Standing::Consumed | Standing::Withdrawn => Ok(()),
     }
 }
 
@@ -217,11 +267,14 @@ fn settle(
 
 fn matching(tx: &Transaction<'_>, task: &TaskId, call_key: &str, standings: &str) -> Result<Option<Match>, StoreError> {
     let sql = format!(
-        "SELECT a.id, i.item FROM approval a JOIN approval_item i ON i.approval = a.id WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL \
+        "SELECT a.id, i.item FROM approval a JOIN approval_item i ON i.approval = a.id WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL AND a.expires_ms > ?3 \
          AND a.status IN ({standings}) ORDER BY CASE a.status WHEN 'approved' THEN 0 WHEN 'open' THEN 1 ELSE 2 END, a.created_ms LIMIT 1"
     );
-    let found =
-        tx.query_row(&sql, [task.as_str(), call_key], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))).optional()?;
+    let found = tx
+        .query_row(&sql, rusqlite::params![task.as_str(), call_key, signed(env::now_ms())], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))
+        })
+        .optional()?;
     let Some((id, item)) = found else { return Ok(None) };
     let id = ApprovalId::parse(&id).map_err(|e| StoreError::Corrupt { what: "approval id".into(), why: e.to_string() })?;
     Ok(Some(Match { approval: read_one(tx, &id)?, item: item as usize }))

@@ -12,6 +12,7 @@ use crate::env;
 use crate::gates::PastCall;
 use crate::id::TaskId;
 use crate::policy::contract::Usage;
+use crate::task::{Status, Waiting};
 
 /// How often a call with the same id may be released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,10 @@ impl Store {
     pub fn release_call(&self, task: &TaskId, call_id: &str, call_key: &str, tool: &str, once: Once) -> Result<(), StoreError> {
         self.write(|tx| {
             let record = get(tx, task)?;
+            let alive = matches!((record.status, record.waiting), (Status::Running, _) | (Status::NeedsApproval, Some(Waiting::Held)));
+            if !alive {
+                return Err(StoreError::Ended { what: format!("task {task}") });
+            }
             let attempts = match once {
                 Once::PerAttempt => "AND attempt = ?3",
                 Once::PerTask => "AND attempt <= ?3",

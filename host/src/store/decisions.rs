@@ -126,7 +126,7 @@ impl Store {
     pub fn last_answer(&self, task: &TaskId) -> Result<Option<String>, StoreError> {
         self.read(|tx| {
             let sql =
-                "SELECT json_extract(body, '$.answer') FROM event WHERE task = ?1 AND kind = 'resumed' ORDER BY seq DESC LIMIT 1";
+                "SELECT json_extract(body, '$.answer') FROM event WHERE task = ?1 AND kind = 'resumed' AND json_extract(body, '$.answer') IS NOT NULL ORDER BY seq DESC LIMIT 1";
             Ok(tx.query_row(sql, [task.as_str()], |row| row.get::<_, Option<String>>(0)).optional()?.flatten())
         })
     }

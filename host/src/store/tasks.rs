@@ -15,7 +15,7 @@ use crate::env::{self, Millis};
 use crate::id::{SessionId, TaskId};
 use crate::policy::contract::Usage;
 use crate::task::state::{Effect, Happening, State, step};
-use crate::task::{Reason, Status, Task};
+use crate::task::{EndedBy, Reason, Status, Task};
 
 /// What happened to a submission.
 #[derive(Debug)]
@@ -48,6 +48,30 @@ pub struct Scope {
     pub since_ms: Millis,
 }
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Queued tasks, over everybody.
+    pub queued: u64,
+    /// Tasks of one principal that have not ended.
+    pub per_principal: u64,
+}
+
+impl Bounds {
+    fn check(self, tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
+        let queued: i64 = tx.query_row("SELECT count(*) FROM task WHERE status = 'queued'", [], |r| r.get(0))?;
+        if task.status == Status::Queued && signed(self.queued) <= queued {
+            return Err(StoreError::Bound { what: "queued tasks", limit: self.queued });
+        }
+        let sql = format!("SELECT count(*) FROM task WHERE tenant = ?1 AND principal = ?2 AND {OPEN}");
+        let own: i64 = tx.query_row(&sql, [&task.tenant, &task.principal], |r| r.get(0))?;
+        if signed(self.per_principal) <= own {
+            return Err(StoreError::Bound { what: "open tasks of one person", limit: self.per_principal });
+        }
+        Ok(())
+    }
+}
+
 /// An attempt that was running when the server stopped.
 #[derive(Debug, Clone)]
 pub struct Leftover {
@@ -73,15 +97,15 @@ impl Store {
         idempotency_key: Option<&str>,
         decision: &DecisionRecord,
         approval: Option<&NewApproval>,
-        queue_bound: u64,
+        bounds: Bounds,
     ) -> Result<Accepted, StoreError> {
         self.write(|tx| {
             if let Some(existing) = by_key(tx, task, idempotency_key)? {
                 return Ok(Accepted::Existing(Box::new(existing)));
             }
-            let queued: i64 = tx.query_row("SELECT count(*) FROM task WHERE status = 'queued'", [], |r| r.get(0))?;
-            if task.status == Status::Queued && signed(queue_bound) <= queued {
-                return Err(StoreError::Bound { what: "queued tasks", limit: queue_bound });
+            if !task.status.is_final() {
+                bounds.check(tx, task)?;
+                supersede(tx, task)?;
             }
             insert(tx, task, idempotency_key)?;
             insert_decision(tx, decision)?;
@@ -237,6 +261,17 @@ impl Store {
     }
 }
 
+/// A task that waits is closed by the submission that continues it: that is how older clients answer.
+fn supersede(tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
+    let Some(session) = &task.previous else { return Ok(()) };
+    let sql = "SELECT id FROM task WHERE session = ?1 AND waiting = 'parked' AND status IN ('needs_approval', 'info_needed')";
+    let old: Option<String> = tx.query_row(sql, [session.as_str()], |row| row.get(0)).optional()?;
+    let Some(old) = old.and_then(|id| TaskId::parse(&id).ok()) else { return Ok(()) };
+    let reason = Reason { by: EndedBy::Person, code: "superseded".into(), text: format!("continued as {}", task.id) };
+    advance(tx, &old, &task.principal, &Happening::End(Status::Cancelled, reason), &Patch::default())?;
+    Ok(())
+}
+
 fn leftover(tx: &Transaction<'_>, task: Task) -> Result<Leftover, StoreError> {
     let process = tx
         .query_row(
@@ -247,7 +282,9 @@ fn leftover(tx: &Transaction<'_>, task: Task) -> Result<Leftover, StoreError> {
         .optional()?;
     let process = process.and_then(|(pid, start)| Some((pid?, u64::try_from(start?).ok()?)));
     let exists = |sql: &str| tx.query_row(sql, [task.id.as_str()], |row| row.get::<_, bool>(0));
-    let call_in_flight = exists("SELECT EXISTS (SELECT 1 FROM call WHERE task = ?1 AND state = 'released')")?;
+    let call_in_flight = exists(
+        "SELECT EXISTS (SELECT 1 FROM call WHERE task = ?1 AND state = 'released' AND attempt = (SELECT attempt FROM task WHERE id = ?1))",
+    )?;
     let request_open = exists("SELECT EXISTS (SELECT 1 FROM approval WHERE task = ?1 AND status IN ('open', 'approved'))")?;
     Ok(Leftover { task, process, call_in_flight, request_open })
 }
@@ -310,12 +347,22 @@ fn without_words(mut body: Value) -> Value {
     body
 }
 
-/// An ended task asks nobody any more.
+/// An ended task asks nobody any more, and what was approved for it and not used is worth nothing.
 fn withdraw_requests(tx: &Transaction<'_>, task: &Task, now: Millis) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE approval SET status = 'withdrawn', decided_ms = ?2, reason = 'the task has ended' WHERE task = ?1 AND status = 'open'",
-        rusqlite::params![task.id.as_str(), signed(now)],
-    )?;
+    let sql = "UPDATE approval SET status = 'withdrawn', decided_ms = ?2, reason = 'the task has ended' \
+               WHERE task = ?1 AND status IN ('open', 'approved') RETURNING id";
+    let mut statement = tx.prepare_cached(sql)?;
+    let ids = statement.query_map(rusqlite::params![task.id.as_str(), signed(now)], |row| row.get::<_, String>(0))?;
+    for id in ids.collect::<Result<Vec<_>, _>>()? {
+        append_audit(
+            tx,
+            "approval.withdrawn",
+            "coda",
+            &task.tenant,
+            Some(&task.id),
+            &json!({ "approval": id, "reason": "the task has ended" }),
+        )?;
+    }
     Ok(())
 }
 

@@ -98,8 +98,10 @@ pub fn step(state: State, happening: &Happening) -> Result<(State, Vec<Effect>),
             }
             _ => refused("be parked"),
         },
-        Happening::Ask => match status {
-            Status::Running => Ok((to(Status::InfoNeeded, Some(Waiting::Parked)), vec![Effect::EndProcess, Effect::Dispatch])),
+        Happening::Ask => match (status, waiting) {
+            (Status::Running, _) | (Status::NeedsApproval, Some(Waiting::Held)) => {
+                Ok((to(Status::InfoNeeded, Some(Waiting::Parked)), vec![Effect::EndProcess, Effect::Dispatch]))
+            }
             _ => refused("ask"),
         },
         Happening::Resume => match (status, waiting) {
