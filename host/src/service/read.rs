@@ -176,11 +176,17 @@ fn elapsed_s(task: &Task) -> f64 {
 }
 
 pub(super) fn one_line(text: &str, chars: usize) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = before_fence(text).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(chars) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
     }
+}
+
+/// The words before the first fenced block, which say it better than its lines run together; everything if there are none.
+fn before_fence(text: &str) -> &str {
+    let words = if text.starts_with("```") { "" } else { text.split_once("\n```").map_or(text, |(words, _)| words) };
+    if words.trim().is_empty() { text } else { words }
 }
 
 fn cursor_after(task: &Task) -> String {
