@@ -51,8 +51,10 @@ until_there() { # what it is, then a command that succeeds once it is there
 }
 serve() { # name of the server; its address is in $address
     coda serve --listen 127.0.0.1:0 2>"$work/$1.log" &
-    started+=($!)
-    until_there "server of $1" test -s "$CODA_HOME/server.json"
+    local pid=$!
+    started+=("$pid")
+    until_there "server of $1" eval "test -s '$CODA_HOME/server.json' || ! kill -0 $pid"
+    kill -0 "$pid" 2>/dev/null || fail "the server of $1 ended"
     address=$(grep -oE 'http://[^"]+' "$CODA_HOME/server.json")
 }
 

@@ -229,6 +229,7 @@ async function showsExactly(page) {
   assert.match(text, /shell\.rm/);
   assert.match(text, /1 × approver/);
   assert.match(text, /The requester does not count/);
+  assert.match(await page.locator("h1").innerText(), /^2019 would be deleted for good\.$/);
   assert.match(text, /UTC \(in 23 h 5\d min\)/, "the clock");
   assert.match(text, /ann@example\.com/);
 }
@@ -263,7 +264,8 @@ test("a request is denied on a phone, with a reason that the task then tells", a
   await noSideways(page);
   await shot(page, "approval-phone");
   await page.getByRole("button", { name: "Deny" }).click();
-  await page.getByText("needs a reason").waitFor();
+  await page.getByText("A refusal needs a reason").waitFor();
+  assert.ok(await page.getByLabel("Reason").evaluate((field) => document.activeElement === field), "the page opens at the form");
   await shot(page, "approval-phone-no-reason");
   await page.getByLabel("Reason").fill("not on a Friday");
   await page.getByRole("button", { name: "Deny" }).click();
