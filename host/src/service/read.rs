@@ -200,3 +200,16 @@ fn read_cursor(cursor: &str) -> Result<(u64, String), ServiceError> {
     let id = TaskId::parse(id).map_err(|_| invalid())?;
     Ok((ms.parse().map_err(|_| invalid())?, id.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_task_in_one_line_is_its_words() {
+        assert_eq!(one_line("Tidy  up.\nAll of it.\n```sh\nrm x\n```\nThanks", 80), "Tidy up. All of it.");
+        assert_eq!(one_line("```sh\nls\n```", 80), "```sh ls ```");
+        assert_eq!(one_line("\n```sh\nls\n```", 80), "```sh ls ```");
+        assert_eq!(one_line("use ```x``` here", 5), "use `…");
+    }
+}
