@@ -71,16 +71,19 @@ hermes() {
 
 browser() {
     if have chromium || have chromium-browser || have google-chrome; then return; fi
-    apt chromium || say "no Chromium, and no right to install it: browser tests will say that they were skipped"
+    apt chromium || fail "Chromium is missing, and there is no right to install it: install the package chromium"
 }
 
+# The build tools of the browser side, and what drives the browser in its tests.
 browser_side() {
-    if ! [ -f host/web/package-lock.json ]; then return; fi
-    have npm || apt nodejs npm || { say "no npm: the committed browser bundle is used as it is"; return; }
-    if [ host/web/package-lock.json -nt host/web/node_modules/.package-lock.json ]; then
-        say "installing the browser side's build tools"
-        (cd host/web && npm ci --silent --no-audit --no-fund)
-    fi
+    have npm || apt nodejs npm || fail "npm is missing, and there is no right to install it: install the packages nodejs and npm"
+    local folder
+    for folder in host/web tests/browser; do
+        if [ "$folder/node_modules/.package-lock.json" -ot "$folder/package-lock.json" ]; then
+            say "installing the npm modules of $folder"
+            (cd "$folder" && npm ci --silent --no-audit --no-fund) || fail "npm ci failed in $folder"
+        fi
+    done
 }
 
 ordinary_user() {

@@ -205,11 +205,7 @@ impl Runbook {
         match self.gateway.ask(step, &self.cwd).await? {
             Verdict::Run => {}
             Verdict::Refuse(message) => {
-                return Err(Stop::Failed(format!(
-                    "{} was refused and did not run: {message} The step: {}",
-                    step.id,
-                    shown(&step.command)
-                )));
+                return Err(Stop::Failed(format!("{} ({}) did not run: {message}", step.id, shown(&step.command))));
             }
             Verdict::Park(message) => return Err(Stop::Waits(format!("{} waits for approval. {message}", step.id))),
         }

@@ -365,10 +365,10 @@ impl Gatekeeper {
         let approval = self.0.store.call(move |s| s.approval(&id)).await?;
         let by = approval.votes.iter().find(|v| !v.approve);
         Ok(match by {
-            Some(vote) => format!(
-                "refused by {}: {}. Do not try it in another way; go on with what is possible and say so.",
-                vote.principal, vote.reason
-            ),
+            Some(vote) => {
+                let reason = vote.reason.trim_end_matches('.');
+                format!("refused by {}: {reason}. Do not try it in another way.", vote.principal)
+            }
             None => "refused: its approval was denied".into(),
         })
     }

@@ -176,11 +176,17 @@ fn elapsed_s(task: &Task) -> f64 {
 }
 
 pub(super) fn one_line(text: &str, chars: usize) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = before_fence(text).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(chars) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
     }
+}
+
+/// The words before the first fenced block, which say it better than its lines run together; everything if there are none.
+fn before_fence(text: &str) -> &str {
+    let words = if text.starts_with("```") { "" } else { text.split_once("\n```").map_or(text, |(words, _)| words) };
+    if words.trim().is_empty() { text } else { words }
 }
 
 fn cursor_after(task: &Task) -> String {
@@ -193,4 +199,17 @@ fn read_cursor(cursor: &str) -> Result<(u64, String), ServiceError> {
     let (ms, id) = cursor.split_once('.').ok_or_else(invalid)?;
     let id = TaskId::parse(id).map_err(|_| invalid())?;
     Ok((ms.parse().map_err(|_| invalid())?, id.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_task_in_one_line_is_its_words() {
+        assert_eq!(one_line("Tidy  up.\nAll of it.\n```sh\nrm x\n```\nThanks", 80), "Tidy up. All of it.");
+        assert_eq!(one_line("```sh\nls\n```", 80), "```sh ls ```");
+        assert_eq!(one_line("\n```sh\nls\n```", 80), "```sh ls ```");
+        assert_eq!(one_line("use ```x``` here", 5), "use `…");
+    }
 }

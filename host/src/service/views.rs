@@ -164,7 +164,29 @@ pub struct ApprovalView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the principal who asks may decide now; if not, why not.
+    #[serde(with = "allowed")]
     pub may_decide: Result<(), String>,
+}
+
+/// The form of a right in JSON: `{"allowed": true}` or `{"allowed": false, "why": "..."}`.
+mod allowed {
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Right {
+        allowed: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(right: &Result<(), String>, to: S) -> Result<S::Ok, S::Error> {
+        Right { allowed: right.is_ok(), why: right.as_ref().err().cloned() }.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Result<(), String>, D::Error> {
+        let right = Right::deserialize(from)?;
+        Ok(if right.allowed { Ok(()) } else { Err(right.why.unwrap_or_default()) })
+    }
 }
 
 /// One thing that would pass.

@@ -14,6 +14,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::error::ApiError;
 use super::{WebState, watch};
+use crate::env;
 use crate::identity::{Principal, Proof};
 
 pub(super) fn routes() -> Router<WebState> {
@@ -88,10 +89,27 @@ fn refusal(error: &ApiError, who: Option<&Principal>) -> Response {
     let title = if error.status == StatusCode::NOT_FOUND { "Not found" } else { "That did not work" };
     let content = html! {
         h1 { (title) }
-        p.notice { (error.message) }
+        p.notice { (sentence(&error.message)) }
         p { a href="/tasks" { "Tasks" } " · " a href="/approvals" { "Approvals" } }
     };
     (error.status, html(page(title, who, Head::Plain, &content))).into_response()
+}
+
+/// A message of ours, which are fragments, as people read it on a page.
+fn sentence(message: &str) -> String {
+    let mut rest = message.chars();
+    let first: String = rest.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    let end = if message.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", rest.as_str())
+}
+
+/// How long ago, or how far ahead; the moment itself when one points at it.
+fn relative(at: &str) -> Markup {
+    use time::format_description::well_known::Rfc3339;
+    let then = time::OffsetDateTime::parse(at, &Rfc3339).map(|t| t.unix_timestamp()).unwrap_or_default();
+    let now = i64::try_from(env::now_ms() / 1_000).unwrap_or_default();
+    let far = span(now.abs_diff(then));
+    html! { time datetime=(at) title=(at) { @if then > now { "in " (far) } @else { (far) " ago" } } }
 }
 
 /// A moment as it is stored and how far away it is.
@@ -112,6 +130,11 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_become_sentences() {
+        assert_eq!(["task x not found", "over; log in.", ""].map(sentence), ["Task x not found.", "Over; log in.", "."]);
+    }
 
     #[test]
     fn spans_read_well() {

@@ -37,7 +37,7 @@ export class Replay {
     this.slider.type = "range";
     this.slider.min = "0";
     this.slider.max = String(this.cast.length);
-    this.slider.step = "0.01";
+    this.slider.step = "any";
     this.slider.setAttribute("aria-label", "Position");
     this.slider.oninput = () => this.seek(Number(this.slider.value));
     this.play.onclick = () => this.toggle();
@@ -98,7 +98,7 @@ export class Replay {
     flush();
     this.at = Math.min(to, this.cast.length);
     this.slider.value = String(this.at);
-    this.screen.say(`${clock(this.at)} / ${clock(this.cast.length)}`);
+    this.screen.say(`${clock(this.at, this.cast.length)} / ${clock(this.cast.length, this.cast.length)}`);
   }
 }
 
@@ -109,7 +109,8 @@ function button(text: string): HTMLButtonElement {
   return made;
 }
 
-function clock(seconds: number): string {
+function clock(seconds: number, length: number): string {
+  if (length < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }

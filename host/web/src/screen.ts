@@ -3,7 +3,8 @@
 import { Terminal } from "@xterm/xterm";
 
 const MAX_FONT = 14;
-const MIN_FONT = 6;
+// Below this nobody reads; a narrow screen scrolls sideways instead.
+const MIN_FONT = 9;
 
 export class Screen {
   readonly terminal: Terminal;

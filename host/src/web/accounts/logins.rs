@@ -16,7 +16,7 @@ use crate::identity::{DEFAULT_TENANT, Principal, Proof};
 use crate::store::accounts::LoginRecord;
 
 const KEY_FILE: &str = "local.key";
-const KEY_HELP: &str = "the server prints a new login link when it starts; the content of CODA_HOME/keys/local.key works too";
+const KEY_HELP: &str = "`coda login` prints a new login link; the content of CODA_HOME/keys/local.key works too";
 
 /// Where a login is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

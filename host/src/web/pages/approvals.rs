@@ -7,11 +7,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::content::{exact, visible};
-use super::{Head, clock, page, refusal, span};
-use crate::env;
+use super::{Head, clock, page, refusal, relative, sentence};
 use crate::id::ApprovalId;
 use crate::identity::Principal;
-use crate::policy::contract::{Coverage, Finding, Requirement, Reversible};
+use crate::policy::contract::{Coverage, Demand, Finding, Requirement, Reversible};
 use crate::service::{ApprovalItem, ApprovalView};
 use crate::web::WebState;
 use crate::web::api::decision;
@@ -41,11 +40,30 @@ fn queue_content(views: &[ApprovalView]) -> Markup {
 fn card(view: &ApprovalView) -> Markup {
     html! {
         li { a href=(format!("/approvals/{}", view.approval_id)) {
-            span.row { span.badge.(view.status) { (view.status) } span.hint { (view.gate) " · " (view.requester) } }
-            strong { (visible(&view.demand.reason)) }
+            span.row { (badge(view)) span.hint { (gate(view)) " · " (view.requester) " · " (relative(&view.created_at)) } }
+            strong { (visible(&headline(&view.demand))) }
             span.hint { (visible(&view.task_summary)) }
-            @if view.status == "open" { span.hint { "until " (clock(&view.expires_at)) } }
+            @if view.status == "open" { span.hint { "ends " (relative(&view.expires_at)) } }
         } }
+    }
+}
+
+fn badge(view: &ApprovalView) -> Markup {
+    // One approval lets one thing pass, once.
+    html! { span.badge.(view.status) { @if view.status == "consumed" { "approved and used" } @else { (view.status) } } }
+}
+
+fn gate(view: &ApprovalView) -> String {
+    view.gate.replace('-', " ")
+}
+
+/// What would happen, in one sentence: the first finding's, and how many more there are. The advice stays below.
+fn headline(demand: &Demand) -> String {
+    let Some(first) = demand.findings.first() else { return demand.reason.clone() };
+    let sentence = first.message.split_once(". ").map_or(first.message.as_str(), |(sentence, _)| sentence).trim_end_matches('.');
+    match demand.findings.len() - 1 {
+        0 => format!("{sentence}."),
+        more => format!("{sentence}, and {more} more."),
     }
 }
 
@@ -95,15 +113,18 @@ pub(super) async fn decide(
 /// One request, whole.
 pub(super) fn approval_page(who: &Principal, view: &ApprovalView, error: Option<&str>) -> Markup {
     let content = html! {
-        div.row { span.badge.(view.status) { (view.status) } span.hint { (view.gate) } }
-        h1 { (visible(&view.demand.reason)) }
-        @if let Some(error) = error { p.notice { (error) } }
+        div.row { (badge(view)) span.hint { (gate(view)) } }
+        h1 { (visible(&headline(&view.demand))) }
         (facts(view))
-        h2 { @if view.items.len() == 1 { "What would pass, exactly" } @else { "What would pass, exactly: " (view.items.len()) " things" } }
+        h2 {
+            @if view.status == "open" { "What would pass, exactly" } @else { "What it was about, exactly" }
+            @if view.items.len() > 1 { ": " (view.items.len()) " items" }
+        }
         @for item in &view.items { (item_block(item)) }
-        (findings(&view.demand.findings))
+        (findings(view))
         (requirements(view))
-        @if view.status == "open" { (decision_form(view)) }
+        @if let Some(error) = error { p.notice role="alert" { (sentence(error)) } }
+        @if view.status == "open" { (decision_form(view, error)) }
     };
     page("Approval", Some(who), Head::Plain, &content)
 }
@@ -115,20 +136,10 @@ fn facts(view: &ApprovalView) -> Markup {
             dt { "Acting as" } dd { (visible(&view.acting_as)) }
             dt { "Task" } dd { a href=(format!("/tasks/{}", view.task_id)) { (visible(&view.task_summary)) } }
             dt { "Asked at" } dd { (clock(&view.created_at)) }
-            dt { "Open until" } dd { (clock(&view.expires_at)) @if view.status == "open" { " " (remaining(&view.expires_at)) } }
+            dt { "Open until" } dd { (clock(&view.expires_at)) @if view.status == "open" { " " span.hint { "(" (relative(&view.expires_at)) ")" } } }
             dt { "Policies" } dd { "generation " (view.generation) }
             @if let Some(reason) = &view.reason { dt { "Reason" } dd { (visible(reason)) } }
         }
-    }
-}
-
-fn remaining(until: &str) -> Markup {
-    use time::format_description::well_known::Rfc3339;
-    let until = time::OffsetDateTime::parse(until, &Rfc3339).map(|t| t.unix_timestamp()).unwrap_or_default();
-    let now = i64::try_from(env::now_ms() / 1_000).unwrap_or_default();
-    match u64::try_from(until - now) {
-        Ok(seconds) if seconds > 0 => html! { span.hint { "(in " (span(seconds)) ")" } },
-        Ok(_) | Err(_) => html! { span.hint { "(over)" } },
     }
 }
 
@@ -146,11 +157,11 @@ fn item_block(item: &ApprovalItem) -> Markup {
     }
 }
 
-fn findings(findings: &[Finding]) -> Markup {
+fn findings(view: &ApprovalView) -> Markup {
     html! {
-        @if !findings.is_empty() {
-            h2 { "Why it waits" }
-            ul.findings { @for finding in findings { li { (finding_line(finding)) } } }
+        @if !view.demand.findings.is_empty() {
+            h2 { @if view.status == "open" { "Why it waits" } @else { "Why it was asked about" } }
+            ul.findings { @for finding in &view.demand.findings { li { (finding_line(finding)) } } }
         }
     }
 }
@@ -187,7 +198,7 @@ fn word(case: &impl serde::Serialize) -> String {
 
 fn requirements(view: &ApprovalView) -> Markup {
     html! {
-        h2 { "Who decides" }
+        h2 { @if view.status == "open" { "Who decides" } @else { "Who decided" } }
         @if view.requirements.is_empty() { p.hint { "Anybody with the role approver." } }
         ul { @for Requirement { role, count } in &view.requirements { li { (count) " × " code { (role) } } } }
         p.hint { @if view.demand.allow_requester { "The requester may count." } @else { "The requester does not count." } }
@@ -204,13 +215,14 @@ fn requirements(view: &ApprovalView) -> Markup {
 }
 
 /// Both ways are one form: sent by a button, with an Origin that is checked, and a cookie that other sites cannot send.
-fn decision_form(view: &ApprovalView) -> Markup {
+/// After a mistake the page opens at the form, where the mistake is named.
+fn decision_form(view: &ApprovalView, error: Option<&str>) -> Markup {
     html! {
         @match &view.may_decide {
-            Err(why) => p.notice { (why) },
+            Err(why) => p.notice { "This is not yours to decide: " (why) "." },
             Ok(()) => form.decide method="post" action=(format!("/approvals/{}/decision", view.approval_id)) {
                 label for="reason" { "Reason " span.hint { "(needed to deny; the agent and the requester read it)" } }
-                textarea #reason name="reason" rows="3" maxlength="2000" {}
+                textarea #reason name="reason" rows="3" maxlength="2000" autofocus[error.is_some()] {}
                 div.buttons {
                     button.deny type="submit" name="decision" value="deny" { "Deny" }
                     button.primary type="submit" name="decision" value="approve" { "Approve once" }

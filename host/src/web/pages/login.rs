@@ -32,7 +32,7 @@ fn content(mode: Mode, login: &Login, error: Option<&str>) -> Markup {
     html! {
         section.narrow {
             h1 { "Log in" }
-            @if let Some(error) = error { p.notice { (error) } }
+            @if let Some(error) = error { p.notice { (super::sentence(error)) } }
             @match mode {
                 Mode::Proxy => p { "You are identified by the proxy in front of coda. It did not say who you are: open coda by its public address." },
                 Mode::Local => form method="post" action="/login" {
@@ -40,7 +40,10 @@ fn content(mode: Mode, login: &Login, error: Option<&str>) -> Markup {
                     @if login.code.is_empty() || error.is_some() {
                         label for="code" { "Login code" }
                         input #code type="password" name="code" autocomplete="off" required autofocus;
-                        p.hint { "The server prints a login link when it starts. The content of " code { "CODA_HOME/keys/local.key" } " works here too." }
+                        @if error.is_none() {
+                            p.hint { "The server prints a login link when it starts, and " code { "coda login" } " prints a new one. The content of "
+                                code { "CODA_HOME/keys/local.key" } " works here too." }
+                        }
                     } @else {
                         input type="hidden" name="code" value=(login.code);
                         p { "This link logs you in once." }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::content::visible;
-use super::{Head, clock, page, refusal, span};
+use super::{Head, clock, page, refusal, relative, span};
 use crate::id::TaskId;
 use crate::identity::{Principal, Role};
 use crate::service::{InboxPage, InboxQuery, TaskView};
@@ -68,7 +68,7 @@ fn card(task: &TaskView, whose: bool) -> Markup {
         li { a href=(format!("/tasks/{}", task.task_id)) {
             span.row {
                 span.badge.(task.status) { (label(task.status.as_str())) }
-                span.hint { (task.agent) @if whose { " · " (task.principal) } " · " (clock(&task.created_at)) }
+                span.hint { (task.agent) @if whose { " · " (task.principal) } " · " (relative(&task.created_at)) }
             }
             strong { (visible(&task.prompt_summary)) }
             @if let Some(line) = task.summary.as_ref().or(task.progress.as_ref()) { span.hint { (visible(line)) } }
@@ -113,7 +113,9 @@ pub(super) fn task_page(who: &Principal, task: &TaskView) -> Markup {
             dt { "Task" } dd { code { (task.task_id) } }
             dt { "Session" } dd { code { (task.session_id) } }
             dt { "Handed over" } dd { (clock(&task.created_at)) }
-            @if let Some(reason) = &task.reason { dt { "Ended because" } dd { (visible(&reason.text)) " " code { (visible(&reason.code)) } } }
+            @if let Some(reason) = task.reason.as_ref().filter(|r| Some(&r.text) != task.summary.as_ref()) {
+                dt { "Ended because" } dd { (visible(&reason.text)) " " code { (visible(&reason.code)) } }
+            }
         }
         p { a href=(format!("{path}/transcript")) download { "Download the transcript" } }
         @if !task.status.is_final() && (who.name == task.principal || who.has_role_somewhere(Role::OPERATOR)) {
@@ -126,7 +128,10 @@ pub(super) fn task_page(who: &Principal, task: &TaskView) -> Markup {
 fn waiting(task: &TaskView) -> Markup {
     html! {
         @if let Some(approval) = &task.approval {
-            p.notice { "Waits for a decision: " (visible(&approval.reason)) " " a href=(format!("/approvals/{}", approval.approval_id)) { "Open the request" } }
+            div.notice {
+                p { strong { "Waits for a decision." } " " (visible(&approval.reason)) }
+                p { a href=(format!("/approvals/{}", approval.approval_id)) { "Open the request" } }
+            }
         }
         @if task.status == Status::InfoNeeded {
             form method="post" action=(format!("/tasks/{}/answer", task.task_id)) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::id::TaskId;
 use crate::identity::Proof;
-use crate::policy::contract::{Demand, Effect, Resource, Severity};
+use crate::policy::contract::{Effect, Resource, Severity};
 
 fn person() -> Principal {
     Principal { tenant: "default".into(), name: "ben".into(), grants: Vec::new(), proof: Proof::Proxy }
@@ -62,7 +62,7 @@ fn everything_that_decides_is_on_the_page() {
     for part in [
         "<mark title=\"fs.rm-recursive\">rm -rf</mark> /srv",
         "/work",
-        "deletes data",
+        "<h1>deletes a folder.</h1>",
         "2 × <code>prod-data</code>",
         "cannot be undone",
         "only partly understood",
@@ -85,4 +85,15 @@ fn who_may_not_decide_gets_no_form_and_hostile_text_stays_text() {
     let shown = approval_page(&person(), &hostile, Some("<i>")).into_string();
     assert!(!shown.contains("<form") && !shown.contains("<script>") && !shown.contains("<i>"), "{shown}");
     assert!(shown.contains("the requester &lt;may&gt; not decide"));
+}
+
+#[test]
+fn a_headline_is_one_sentence() {
+    let mut demand = view("", Ok(())).demand;
+    demand.findings[0].message = "a.b would be dropped. Rename it.".into();
+    assert_eq!(headline(&demand), "a.b would be dropped.");
+    demand.findings.extend([demand.findings[0].clone(), demand.findings[0].clone()]);
+    assert_eq!(headline(&demand), "a.b would be dropped, and 2 more.");
+    demand.findings.clear();
+    assert_eq!(headline(&demand), "deletes data");
 }
