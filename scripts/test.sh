@@ -7,6 +7,8 @@ scripts/setup.sh || exit 1
 
 # What setup has installed must be there: a test that would skip itself for lack of it fails instead.
 export CODA_REQUIRE_CLIENTS=1
+# Policies are compiled once for all servers that the tests start.
+export CODA_POLICY_CACHE=${CODA_TEST_CACHE:-$HOME/.cache/coda-tests}/policies
 export RUST_BACKTRACE=${RUST_BACKTRACE:-1}
 
 log=$(mktemp)

@@ -87,6 +87,8 @@ impl Server {
             .args(arguments)
             .env("CODA_HOME", self.home.path())
             .env("CODA_SERVER_LISTEN", "127.0.0.1:0")
+            // Compiled once for all tests; what a first start costs is the bench's matter.
+            .env("CODA_POLICY_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/policy-cache"))
             .env_remove("CODA_TOKEN")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());

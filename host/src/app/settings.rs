@@ -51,6 +51,7 @@ pub(super) fn policy(config: &Config) -> policy::Settings {
         keep_sets: small(from.keep_sets),
         default_approvals: requirements(config),
         approval_expires_s: small(config.settings.approval.expires_s),
+        cache: config.in_home(&from.cache),
         guests: from.guests.as_deref().map(|folder| config.in_home(folder)),
         ..default
     }

@@ -246,6 +246,8 @@ sections! {
         keep_sets: u64 = 20;
         /// Folder with NAME.wasm files that replace the bundled policies.
         guests: Option<String> = None;
+        /// Folder of compiled policies, this user's alone; servers of one user may share it. Relative to CODA_HOME.
+        cache: String = "cache".to_owned();
     }
     /// `[gateway]`: the listener between agents and their models.
     gateway => Gateway / RawGateway {

@@ -138,8 +138,6 @@ pub struct LastError {
     pub time: String,
 }
 
-const CACHE: &str = "cache";
-
 impl Policies {
     /// Makes the engine. No set is live before `start`: every gate denies.
     pub fn open(mut settings: Settings, store: Store, home: &Path, hooks: Hooks) -> Result<Self, PolicyError> {
@@ -154,7 +152,7 @@ impl Policies {
                 expires_after_s: settings.approval_expires_s.max(1),
             },
             workers: Workers::new(settings.workers, queue_timeout, settings.max_lost_workers),
-            cache: Cache::open(home.join(CACHE)),
+            cache: Cache::open(home.join(&settings.cache)),
             folder: home.join(&settings.folder),
             live: ArcSwapOption::empty(),
             changing: tokio::sync::Mutex::new(()),

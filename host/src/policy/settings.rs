@@ -59,6 +59,8 @@ pub struct Settings {
     pub approval_expires_s: u32,
     /// A folder that replaces the bundled policies, `DIR/NAME.wasm` (`CODA_GUESTS`).
     pub guests: Option<PathBuf>,
+    /// Folder of compiled policies, relative to CODA_HOME.
+    pub cache: PathBuf,
 }
 
 const MIB: u64 = 1 << 20;
@@ -92,6 +94,7 @@ impl Default for Settings {
             default_approvals: vec![Requirement { role: Role::APPROVER.into(), count: 1 }],
             approval_expires_s: 86_400,
             guests: None,
+            cache: PathBuf::from("cache"),
         }
     }
 }
