@@ -2,6 +2,7 @@
 # Installs what the tests and the demo need and what is missing, once. Run by `make test`, `make demo` and `.ci/run`.
 #   scripts/setup.sh          everything
 #   scripts/setup.sh build    only what a build needs
+#   scripts/setup.sh clients  only the outside clients and agents that the tests run; prints their folder
 # CODA_TEST_CACHE: where clients and agents of the test suite live [~/.cache/coda-tests]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -94,6 +95,12 @@ ordinary_user() {
     useradd --create-home --shell /bin/bash "$test_user"
 }
 
+if [ "${1:-all}" = clients ]; then
+    python_clients
+    hermes
+    echo "$cache"
+    exit 0
+fi
 build_tools
 if [ "${1:-all}" = all ]; then
     python_clients

@@ -167,16 +167,40 @@ pub struct RunningServer {
     pub pid: u32,
 }
 
-/// The server that works on this CODA_HOME now. A `server.json` that a killed one left behind does not count: somebody
-/// else may listen there meanwhile, and would be handed this user's key.
+/// What is known of the server of a CODA_HOME.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerState {
+    /// There is none.
+    Absent,
+    /// It holds the lock and does not listen yet: it compiles policies, or settles what an earlier one left.
+    Starting,
+    /// It answers.
+    Running(RunningServer),
+}
+
+/// Looks at the server of this CODA_HOME. A `server.json` that a killed one left behind does not count, also while its
+/// successor starts: somebody else may listen there meanwhile, and would be handed this user's key.
 #[must_use]
-pub fn running(home: &Path) -> Option<RunningServer> {
-    let lock = OpenOptions::new().read(true).open(home.join(LOCK)).ok()?;
+pub fn server(home: &Path) -> ServerState {
+    let Ok(lock) = OpenOptions::new().read(true).open(home.join(LOCK)) else { return ServerState::Absent };
     match lock.try_lock_shared() {
         Err(TryLockError::WouldBlock) => {}
-        Ok(()) | Err(TryLockError::Error(_)) => return None,
+        Ok(()) | Err(TryLockError::Error(_)) => return ServerState::Absent,
     }
-    serde_json::from_slice(&std::fs::read(home.join(SERVER)).ok()?).ok()
+    let told = std::fs::read(home.join(SERVER)).ok().and_then(|text| serde_json::from_slice::<RunningServer>(&text).ok());
+    match told.filter(|server| server.pid.to_string() == pid_in(&lock)) {
+        Some(server) => ServerState::Running(server),
+        None => ServerState::Starting,
+    }
+}
+
+/// The server that answers for this CODA_HOME now.
+#[must_use]
+pub fn running(home: &Path) -> Option<RunningServer> {
+    match server(home) {
+        ServerState::Running(server) => Some(server),
+        ServerState::Absent | ServerState::Starting => None,
+    }
 }
 
 /// Listens, or says which setting names the port.
@@ -231,7 +255,11 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         std::fs::write(home.path().join(LOCK), "1").expect("written");
         std::fs::write(home.path().join(SERVER), r#"{"address":"http://127.0.0.1:1","pid":1}"#).expect("written");
-        assert_eq!(running(home.path()), None);
+        assert_eq!(server(home.path()), ServerState::Absent);
+        let lock = ServerLock::take(home.path()).expect("free");
+        assert_eq!(server(home.path()), ServerState::Starting, "not while its successor starts either");
+        lock.announce("http://127.0.0.1:2").expect("written");
+        assert_eq!(running(home.path()).map(|s| s.address), Some("http://127.0.0.1:2".to_owned()));
     }
 
     #[test]

@@ -8,7 +8,8 @@ It prints `listening http://127.0.0.1:PORT` on its first line. A script is one o
     {"turns": [TURN, ...]}
     {"conversations": [{"match": "words in the conversation", "turns": [TURN, ...]}, ...]}
 
-and a TURN may hold
+with, in either, "capture": {"NAME": "regular expression"}: what its first group finds in a request stands for {{NAME}} in
+that request's turn, such as a path that only the agent's instructions tell. A TURN may hold
 
     "text"      what the model says                        "calls"   [{"name", "arguments", "id"?}, ...]
     "expect"    {"contains": [..], "absent": [..]} of the request body; a miss is recorded and answered with 400
@@ -25,6 +26,7 @@ After the last turn the model says "done". A history that breaks a rule of histo
 
 import argparse
 import json
+import re
 import sys
 import threading
 import time
@@ -43,6 +45,7 @@ class Script:
     def __init__(self, script, log):
         self.conversations = script.get("conversations") or [{"match": "", "turns": script.get("turns", [])}]
         self.position = [0] * len(self.conversations)
+        self.capture = {name: re.compile(pattern) for name, pattern in script.get("capture", {}).items()}
         self.requests = []
         self.log = log
         self.lock = threading.Lock()
@@ -53,6 +56,7 @@ class Script:
         wrong = violations(body)
         with self.lock:
             turn, name = self._turn(body, text, bool(wrong))
+            turn = self._filled(turn, text)
             expect = turn.get("expect", {})
             wrong += [f"expected in the request: {want}" for want in expect.get("contains", []) if want not in text]
             wrong += [f"not expected in the request: {no}" for no in expect.get("absent", []) if no in text]
@@ -63,6 +67,11 @@ class Script:
                 with open(self.log, "a", encoding="utf-8") as file:
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         return turn, wrong, len(self.requests)
+
+    def _filled(self, turn, text):
+        """The turn with {{NAME}} replaced by what was captured."""
+        found = {name: match.group(1) for name, pattern in self.capture.items() if (match := pattern.search(text))}
+        return fill(turn, found) if found else turn
 
     def _turn(self, body, text, invalid):
         if not body.get("tools"):
@@ -77,6 +86,18 @@ class Script:
                     self.position[number] += 1
                 return turns[at], f"{conversation['match']}#{at}"
         return {"text": "done"}, "no conversation"
+
+
+def fill(value, found):
+    """A JSON value with {{NAME}} replaced in all its texts."""
+    if isinstance(value, dict):
+        return {key: fill(item, found) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, found) for item in value]
+    if isinstance(value, str):
+        for name, text in found.items():
+            value = value.replace("{{" + name + "}}", text)
+    return value
 
 
 def calls_of(turn, number):

@@ -25,7 +25,8 @@ pub(super) struct Found {
     pub(super) kind: AgentKind,
     /// Where its program is; `None` where it is missing.
     pub(super) program: Option<PathBuf>,
-    pub(super) model: Option<String>,
+    /// The name by which its model is asked for, or what is wrong with it; `None` where it needs none.
+    pub(super) model: Option<Result<String, String>>,
     /// How to get it.
     pub(super) hint: String,
 }
@@ -42,8 +43,13 @@ fn list(context: &Context, environment: &BTreeMap<String, String>) -> Result<(),
     let agents = find(&config, environment);
     if context.format == Format::Json {
         let one = |a: &Found| {
-            json!({ "name": a.name, "program": a.program, "model": a.model, "default": a.name == *default,
-                    "hint": a.program.is_none().then_some(&a.hint) })
+            let (model, trouble) = match &a.model {
+                Some(Ok(model)) => (Some(model), None),
+                Some(Err(trouble)) => (None, Some(trouble)),
+                None => (None, None),
+            };
+            json!({ "name": a.name, "program": a.program, "model": model, "default": a.name == *default,
+                    "hint": a.program.is_none().then_some(&a.hint).or(trouble) })
         };
         return print::json(&json!({ "agents": agents.iter().map(one).collect::<Vec<Value>>() }));
     }
@@ -53,7 +59,12 @@ fn list(context: &Context, environment: &BTreeMap<String, String>) -> Result<(),
             Some(path) => path.display().to_string(),
             None => print::paint(print::Colour::Bad, &format!("missing: {}", a.hint)),
         };
-        vec![name, a.model.clone().unwrap_or_else(|| "none".into()), program]
+        let model = match &a.model {
+            Some(Ok(model)) => model.clone(),
+            Some(Err(trouble)) => print::paint(print::Colour::Bad, trouble),
+            None => "none".into(),
+        };
+        vec![name, model, program]
     };
     print::raw(&print::table(&["AGENT", "MODEL", "PROGRAM"], &agents.iter().map(row).collect::<Vec<_>>()))
 }
@@ -77,10 +88,23 @@ pub(super) fn find(config: &Config, environment: &BTreeMap<String, String>) -> V
             AgentKind::Custom | AgentKind::Runbook => format!("set command in [agents.{name}]"),
         };
         let program = look_up(command, path);
-        agents.push(Found { name: name.to_owned(), kind: agent.kind, program, model: agent.model.clone(), hint });
+        agents.push(Found { name: name.to_owned(), kind: agent.kind, program, model: model(config, name, agent), hint });
     }
     agents.sort_by(|a, b| a.name.cmp(&b.name));
     agents
+}
+
+/// Which model the gateway sends an agent to. Hermes does nothing without one; another agent may not need one.
+fn model(config: &Config, name: &str, agent: &crate::config::Agent) -> Option<Result<String, String>> {
+    match (&agent.model, agent.kind) {
+        (Some(key), _) => Some(match config.models.get(key) {
+            Some(model) if model.model.is_empty() => Ok(key.clone()),
+            Some(model) => Ok(model.model.clone()),
+            None => Err(format!("missing: [models.{key}] is not in coda.toml")),
+        }),
+        (None, AgentKind::Hermes) => Some(Err(format!("missing: set model in [agents.{name}] to one of the [models.NAME]"))),
+        (None, AgentKind::Runbook | AgentKind::Custom) => None,
+    }
 }
 
 /// Where a command is, by its path or in `path`.

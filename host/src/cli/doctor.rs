@@ -14,6 +14,8 @@ use super::print;
 use crate::config::{self, AgentKind, Config, Flags};
 use crate::home;
 
+/// The releases of Hermes that coda is tested with.
+const HERMES_TESTED: &str = "0.19.";
 const VERSION_TIMEOUT: Duration = Duration::from_secs(15);
 const LOW_DISK_BYTES: u64 = 1 << 30;
 const NO_DISK_BYTES: u64 = 100 << 20;
@@ -176,10 +178,7 @@ async fn agents(config: &Config, environment: &BTreeMap<String, String>) -> Vec<
         let wanted = config.settings.tasks.default_agent == found.name || config.agents.contains_key(&found.name);
         let check = match (&found.program, found.kind) {
             (Some(_), AgentKind::Runbook) => Check::ok(name, "built in"),
-            (Some(program), AgentKind::Hermes | AgentKind::Custom) => {
-                let version = version(program).await.unwrap_or_else(|| "version not told".into());
-                Check::ok(name, format!("{} ({version})", program.display()))
-            }
+            (Some(program), AgentKind::Hermes | AgentKind::Custom) => installed(name, wanted, &found, program).await,
             (None, _) => {
                 let level = if wanted { Level::Fail } else { Level::Warn };
                 Check::new(name, level, "its program is missing", found.hint)
@@ -190,10 +189,37 @@ async fn agents(config: &Config, environment: &BTreeMap<String, String>) -> Vec<
     checks
 }
 
+/// An agent whose program is there: whether it starts, in a release that is known to work, and has a model.
+async fn installed(name: String, wanted: bool, found: &agent::Found, program: &Path) -> Check {
+    let version = version(program).await;
+    let shown = format!("{} ({})", program.display(), version.as_deref().unwrap_or("version not told"));
+    let trouble = if wanted { Level::Fail } else { Level::Warn };
+    match (&found.model, found.kind, &version) {
+        (_, AgentKind::Hermes, None) => {
+            Check::new(name, trouble, shown, format!("`{} --version` fails: see why", program.display()))
+        }
+        (Some(Err(missing)), _, _) => {
+            Check::new(name, trouble, format!("{shown}; model {missing}"), "`coda init --help` shows a pair that works")
+        }
+        (_, AgentKind::Hermes, Some(version)) if !version.contains(HERMES_TESTED) => {
+            Check::new(name, Level::Warn, shown, format!("coda is tested with Hermes {HERMES_TESTED}x"))
+        }
+        (Some(Ok(model)), _, _) => Check::ok(name, format!("{shown}, model {model}")),
+        (None, _, _) => Check::ok(name, shown),
+    }
+}
+
+/// Asks a program, in a home of its own: some write files into it even for this.
 async fn version(program: &Path) -> Option<String> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let home = std::env::temp_dir().join(format!("coda-doctor.{}", crate::env::hex(&crate::env::random_bytes::<8>())));
+    std::fs::DirBuilder::new().mode(0o700).create(&home).ok()?;
     let mut command = tokio::process::Command::new(program);
-    command.arg("--version").stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(VERSION_TIMEOUT, command.output()).await.ok()?.ok()?;
+    command.arg("--version").env("HOME", &home).env("HERMES_HOME", &home);
+    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+    let asked = tokio::time::timeout(VERSION_TIMEOUT, command.output()).await;
+    let _ = std::fs::remove_dir_all(&home);
+    let output = asked.ok()?.ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().next().filter(|_| output.status.success()).map(|line| print::short(line, 60))
 }

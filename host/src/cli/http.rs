@@ -12,9 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::context::{CliError, Context};
-use crate::home;
+use crate::home::{self, ServerState};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server that has been started may take until it listens: the first start compiles the policies.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_LOOK: Duration = Duration::from_millis(100);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 const MAX_SECRET_BYTES: u64 = 4_096;
@@ -50,12 +53,12 @@ pub(super) async fn stream(
 }
 
 /// Where requests go.
-pub(super) fn address(context: &Context) -> Result<String, CliError> {
-    Ok(Server::find(context)?.address)
+pub(super) async fn address(context: &Context) -> Result<String, CliError> {
+    Ok(Server::find(context).await?.address)
 }
 
 async fn send(context: &Context, method: Method, path: &str, body: Option<&Value>) -> Result<Response, CliError> {
-    let server = Server::find(context)?;
+    let server = Server::find(context).await?;
     if let Some(token) = context.token.as_deref().filter(|_| !needs_a_person(&method, path)) {
         return accepted(server.send(&method, path, body, token).await?).await;
     }
@@ -96,7 +99,7 @@ struct Server {
 }
 
 impl Server {
-    fn find(context: &Context) -> Result<Self, CliError> {
+    async fn find(context: &Context) -> Result<Self, CliError> {
         // Loopback needs no TLS; other addresses may. A second installation in one process is refused and harmless.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -112,12 +115,29 @@ impl Server {
             let address = given.trim_end_matches('/').trim_end_matches("/mcp").to_owned();
             return Ok(Self { client, address, trusted: is_loopback(&url) });
         }
-        match home::running(&context.home) {
-            Some(server) => Ok(Self { client, address: server.address, trusted: true }),
-            None => Err(CliError::Unreachable(format!(
-                "no server runs on {}: start it with `coda serve`, or name another with --server or CODA_SERVER",
-                context.home.display()
-            ))),
+        let address = Self::started(&context.home).await?;
+        Ok(Self { client, address, trusted: true })
+    }
+
+    /// The address of this CODA_HOME's server, waiting for one that is just starting.
+    async fn started(home: &std::path::Path) -> Result<String, CliError> {
+        let asked = tokio::time::Instant::now();
+        loop {
+            match home::server(home) {
+                ServerState::Running(server) => return Ok(server.address),
+                ServerState::Starting if asked.elapsed() < START_TIMEOUT => tokio::time::sleep(START_LOOK).await,
+                ServerState::Starting => {
+                    let limit = START_TIMEOUT.as_secs();
+                    let why = format!("the server on {} is starting for {limit} s already: see its log", home.display());
+                    return Err(CliError::Unreachable(why));
+                }
+                ServerState::Absent => {
+                    return Err(CliError::Unreachable(format!(
+                        "no server runs on {}: start it with `coda serve`, or name another with --server or CODA_SERVER",
+                        home.display()
+                    )));
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::print;
 pub(super) async fn run(context: &Context) -> Result<(), CliError> {
     let answer = context.post("/v1/login/link", &json!({})).await?;
     let path = answer["path"].as_str().unwrap_or_default();
-    let address = super::http::address(context)?;
+    let address = super::http::address(context).await?;
     let url = answer["url"].as_str().map_or_else(|| format!("{address}{path}"), str::to_owned);
     match context.format {
         Format::Json => print::json(&json!({ "url": url })),
