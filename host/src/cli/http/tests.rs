@@ -91,7 +91,7 @@ async fn refusals_carry_the_servers_words() {
 async fn the_key_is_not_shown_to_a_server_elsewhere() {
     let home = home_with_key();
     let elsewhere = context(home.path(), "http://coda.example.com".into(), None);
-    assert!(!Server::find(&elsewhere).expect("an address").trusted);
+    assert!(!Server::find(&elsewhere).await.expect("an address").trusted);
     let error = elsewhere.get("/v1/tasks").await.expect_err("no credential");
     assert_eq!(crate::cli::exit_code(&error), 4, "{error}");
 }
