@@ -18,7 +18,7 @@ fn what_cannot_be_taken_is_named_with_its_limit_and_the_way_out() {
         assert!(!output.status.success() && text(&output).contains(says), "{arguments:?}: {}", text(&output));
     }
     let long = server.path("long.txt");
-    std::fs::write(&long, "x".repeat(300 * 1024)).expect("a file");
+    std::fs::write(&long, "x".repeat(1100 * 1024)).expect("a file");
     let output = server.coda(&["run", "--file", &long.display().to_string()]);
     assert!(!output.status.success() && text(&output).contains("limit"), "{}", text(&output));
 }

@@ -15,18 +15,18 @@ fn an_agent_cannot_approve_with_anything_it_can_reach() {
     let url = &server.url;
     // Every way an agent could think of, each step's outcome is printed and none may work.
     let attempts = [
-        format!("CODA_HOME={home} {coda} approval approve {approval} && echo BROKEN-1 || echo held-1"),
-        format!("cat {home}/keys/local.key && echo BROKEN-2 || echo held-2"),
-        format!("ls {home}/cli && echo BROKEN-3 || echo held-3"),
+        format!("CODA_HOME={home} {coda} approval approve {approval} && echo BRO''KEN-1 || echo held-1"),
+        format!("cat {home}/keys/local.key && echo BRO''KEN-2 || echo held-2"),
+        format!("ls {home}/cli && echo BRO''KEN-3 || echo held-3"),
         format!(
             "curl -s -o /dev/null -w '%{{http_code}}' -X POST {url}/v1/approvals/{approval}/decision -H \"authorization: Bearer $CODA_GATEWAY_TOKEN\" \
-             -H 'content-type: application/json' -d '{{\"decision\":\"approve\",\"reason\":\"\"}}' | grep -q 200 && echo BROKEN-4 || echo held-4"
+             -H 'content-type: application/json' -d '{{\"decision\":\"approve\",\"reason\":\"\"}}' | grep -q 200 && echo BRO''KEN-4 || echo held-4"
         ),
         format!(
             "curl -s -o /dev/null -w '%{{http_code}}' -X POST {url}/v1/approvals/{approval}/decision -H 'x-forwarded-email: local' -H 'origin: {url}' \
-             -H 'content-type: application/json' -d '{{\"decision\":\"approve\",\"reason\":\"\"}}' | grep -q 200 && echo BROKEN-5 || echo held-5"
+             -H 'content-type: application/json' -d '{{\"decision\":\"approve\",\"reason\":\"\"}}' | grep -q 200 && echo BRO''KEN-5 || echo held-5"
         ),
-        format!("cat {home}/coda.db > /dev/null && echo BROKEN-6 || echo held-6"),
+        format!("cat {home}/coda.db > /dev/null && echo BRO''KEN-6 || echo held-6"),
     ];
     let task = server.runbook(&attempts.join("\n"));
     // A policy may have stopped a step; what may not happen is that one worked.
@@ -57,7 +57,7 @@ fn a_token_submits_and_never_decides() {
     let client = client();
     let body = json!({ "prompt": "```sh\nrm -rf something\n```", "agent": "runbook" });
     let answer = client.post(format!("{}/v1/tasks", server.url)).bearer_auth(&secret).json(&body).send().expect("an answer");
-    assert_eq!(answer.status().as_u16(), 200);
+    assert_eq!(answer.status().as_u16(), 201);
     let task: serde_json::Value = answer.json().expect("json");
     let waiting = server.settle(&field(&task, "task_id"));
     let approval = field(&waiting["approval"], "approval_id");

@@ -61,17 +61,21 @@ impl<'a> Person<'a> {
 
     /// Waits for a task's status by its event stream.
     pub fn wait_for(&self, task: &str, wanted: &[&str]) -> Value {
+        self.wait_until(task, |view| view["status"].as_str().is_some_and(|s| wanted.contains(&s)))
+    }
+
+    /// Waits until a task looks so.
+    pub fn wait_until(&self, task: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut after = 0;
         let deadline = std::time::Instant::now() + crate::server::DEADLINE;
         loop {
             let (_, now) = self.get(&format!("/v1/tasks/{task}"));
-            if now.get("status").and_then(Value::as_str).is_some_and(|s| wanted.contains(&s)) {
+            if wanted(&now) {
                 return now;
             }
-            assert!(std::time::Instant::now() < deadline, "waited for {wanted:?}, it is {now:#}");
-            let (_, events) = self.get(&format!("/v1/tasks/{task}/events?after={after}&limit=100&wait_s=10"));
-            let list = events.get("events").or(Some(&events)).and_then(Value::as_array).cloned().unwrap_or_default();
-            after = list.last().and_then(|e| e.get("seq")?.as_u64()).unwrap_or(after);
+            assert!(std::time::Instant::now() < deadline, "waited in vain, it is {now:#}");
+            let (_, page) = self.get(&format!("/v1/tasks/{task}/events?after={after}&limit=100&wait_s=10"));
+            after = page["next_after"].as_u64().unwrap_or(after);
         }
     }
 }

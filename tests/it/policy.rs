@@ -34,7 +34,7 @@ fn a_changed_policy_judges_the_next_chain_and_a_broken_one_never_replaces_it() {
     assert!(loaded.status.success(), "{}", text(&loaded));
     assert_eq!(field(&server.runbook(command), "status"), "completed");
 
-    let back = server.coda(&["policy", "rollback"]);
+    let back = server.coda(&["policy", "rollback", "--reason", "it lets too much pass"]);
     assert!(back.status.success(), "{}", text(&back));
     assert_eq!(field(&server.runbook(command), "status"), "needs_approval");
 }
