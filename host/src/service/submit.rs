@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::views::{Submission, TaskView};
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, whole};
 use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
 use crate::env;
 use crate::gates::running::event_of;
@@ -36,18 +36,23 @@ impl Service {
         let approval = self.settle(&mut task, judgment);
         let bound = self.0.settings.max_queued;
         let key = submission.idempotency_key.clone();
-        let accepted = self.0.store.call(move |s| s.accept(&task, key.as_deref(), &record, approval.as_ref(), bound)).await?;
-        let task = match accepted {
-            Accepted::New(task) => {
-                self.supersede(&task).await?;
-                task
-            }
-            Accepted::Existing(task) => {
-                warnings.push("a task with this idempotency_key exists already; this is it".into());
-                task
-            }
-        };
-        self.0.pipeline.look_for_work();
+        let this = self.clone();
+        let (task, existed) = whole(async move {
+            let accepted = this.0.store.call(move |s| s.accept(&task, key.as_deref(), &record, approval.as_ref(), bound)).await?;
+            let (task, existed) = match accepted {
+                Accepted::New(task) => {
+                    this.supersede(&task).await?;
+                    (task, false)
+                }
+                Accepted::Existing(task) => (task, true),
+            };
+            this.0.pipeline.look_for_work();
+            Ok((task, existed))
+        })
+        .await?;
+        if existed {
+            warnings.push("a task with this idempotency_key exists already; this is it".into());
+        }
         let mut view = self.view(&task).await?;
         view.warnings = warnings;
         Ok(view)
