@@ -1,6 +1,7 @@
 //! Steering and deciding: cancel, answer, approve, deny.
 
 use super::views::{ApprovalItem, ApprovalView, Decision, TaskView, VoteView};
+use super::submit::without_controls;
 use super::{Service, ServiceError, whole};
 use crate::approval::decide::may_decide;
 use crate::approval::request::{Approval, Standing, Vote};
@@ -41,14 +42,14 @@ impl Service {
                 task.id, task.status
             )));
         }
-        if text.trim().is_empty() || text.len() > self.0.settings.max_prompt_bytes || text.contains('\0') {
+        if without_controls(text).trim().is_empty() || text.len() > self.0.settings.max_prompt_bytes || text.contains('\0') {
             return Err(ServiceError::Invalid(format!(
                 "an answer has 1 to {} bytes and no NUL",
                 self.0.settings.max_prompt_bytes
             )));
         }
         let id = task.id.clone();
-        let (this, actor, text) = (self.clone(), who.name.clone(), text.to_owned());
+        let (this, actor, text) = (self.clone(), who.name.clone(), without_controls(text));
         whole(async move { Ok(this.0.pipeline.answer(&task, &actor, &text).await?) }).await?;
         let task = self.0.store.call(move |s| s.task(&id)).await?;
         self.view(&task).await

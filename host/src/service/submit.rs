@@ -281,7 +281,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Without escape sequences and other control characters; line breaks and tabs stay.
-fn without_controls(text: &str) -> String {
+pub(super) fn without_controls(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
