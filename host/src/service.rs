@@ -20,6 +20,7 @@ pub use views::{
 
 use tracing::Instrument as _;
 
+use crate::approval::request::Standing;
 use crate::gates::keeper::Gatekeeper;
 use crate::id::TaskId;
 use crate::identity::{Principal, Role};
@@ -88,7 +89,7 @@ impl Service {
     async fn decides_on(&self, who: &Principal, task: &Task) -> Result<bool, ServiceError> {
         let id = task.id.clone();
         let pending = self.0.store.call(move |s| s.pending_approval(&id)).await?;
-        Ok(pending.is_some_and(|a| a.requirements.iter().any(|r| who.has_role(&r.role, &task.labels))))
+        Ok(pending.filter(|a| a.standing == Standing::Open).is_some_and(|a| a.requirements.iter().any(|r| who.has_role(&r.role, &task.labels))))
     }
 }
 
