@@ -3,6 +3,8 @@
 //! A call that a policy holds is awaited here: the future completes when people decided, or when the hold is over.
 
 mod agent_side;
+pub mod ask;
+mod held;
 pub mod keeper;
 pub mod running;
 mod shown;

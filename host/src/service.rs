@@ -18,6 +18,9 @@ pub use views::{
     ApprovalItem, ApprovalSummary, ApprovalView, Decision, InboxPage, InboxQuery, Submission, TaskView, VoteView, Watchable,
 };
 
+use tracing::Instrument as _;
+
+use crate::approval::request::Standing;
 use crate::gates::keeper::Gatekeeper;
 use crate::id::TaskId;
 use crate::identity::{Principal, Role};
@@ -86,8 +89,22 @@ impl Service {
     async fn decides_on(&self, who: &Principal, task: &Task) -> Result<bool, ServiceError> {
         let id = task.id.clone();
         let pending = self.0.store.call(move |s| s.pending_approval(&id)).await?;
-        Ok(pending.is_some_and(|a| a.requirements.iter().any(|r| who.has_role(&r.role, &task.labels))))
+        Ok(pending
+            .filter(|a| a.standing == Standing::Open)
+            .is_some_and(|a| a.requirements.iter().any(|r| who.has_role(&r.role, &task.labels))))
     }
+}
+
+/// Runs a verb to its end, also where its caller goes away in between: what a commit began is carried out.
+async fn whole<T: Send + 'static>(
+    verb: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let ended = tokio::spawn(verb.instrument(tracing::Span::current())).await;
+    ended.unwrap_or_else(|e| {
+        let id = crate::env::hex(&crate::env::random_bytes::<4>());
+        tracing::error!(error.id = id, error = %e, "a verb did not end");
+        Err(ServiceError::Internal(id))
+    })
 }
 
 impl Service {

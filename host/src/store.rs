@@ -3,6 +3,7 @@
 //! One connection writes, a few read. A verb is one transaction; none is visible outside. WAL with `synchronous=FULL`:
 //! when a verb has returned, what it wrote survives a crash of the process and of the machine.
 
+pub mod accept;
 pub mod accounts;
 pub mod approvals;
 pub(crate) mod audit;

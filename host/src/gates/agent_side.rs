@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::keeper::{Ask, Gatekeeper, Passed, ask_call, item_of, merge_demands, refusal};
+use super::ask::{Ask, ask_call, item_of, merge_demands, refusal};
+use super::keeper::{Gatekeeper, Passed};
 use super::running::Running;
 use super::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
 use crate::approval::request::{Item, Standing, call_key};

@@ -10,26 +10,26 @@
 //! ```
 //! INVARIANT: whatever fails here refuses; nothing is released that is not on record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
+use super::ask::{Ask, item_of, refusal};
+use super::held::Held;
 use super::running::Running;
-use super::{shown, tools};
-use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
+use super::shown;
+use crate::approval::request::{Approval, Item, Standing, grounds};
 use crate::approval::tally::covers;
 use crate::approval::{Consumed, consume};
 use crate::env;
-use crate::executor::Hold;
 use crate::id::{ApprovalId, TaskId};
-use crate::policy::contract::{Demand, Finding, Gate, Requirement, Subject, Verdict};
+use crate::policy::contract::{Demand, Requirement, Subject, Verdict};
 use crate::policy::{Cleared, Judgment, Policies};
 use crate::store::decisions::DecisionRecord;
 use crate::store::{Store, StoreError};
-use crate::task::state::Happening;
 
 /// Bounds and defaults of approvals.
 #[derive(Debug, Clone)]
@@ -53,25 +53,16 @@ impl Default for Settings {
 
 /// A handle; clones share everything.
 #[derive(Clone)]
-pub struct Gatekeeper(Arc<Shared>);
+pub struct Gatekeeper(pub(super) Arc<Shared>);
 
-struct Shared {
-    store: Store,
+pub(super) struct Shared {
+    pub(super) store: Store,
     policies: Policies,
-    settings: Settings,
+    pub(super) settings: Settings,
     // A std mutex: held for a lookup, never across an await.
     runs: Mutex<HashMap<TaskId, Arc<Running>>>,
     decided: broadcast::Sender<ApprovalId>,
-    places: Arc<Notify>,
-}
-
-/// A question about one subject of a running task.
-#[derive(Debug, Clone)]
-pub(super) struct Ask {
-    pub subject: Subject,
-    pub working_directory: String,
-    pub key: String,
-    pub title: String,
+    pub(super) places: Arc<Notify>,
 }
 
 /// The answer, after people where they were asked.
@@ -336,31 +327,11 @@ impl Gatekeeper {
             .await
     }
 
-    /// Holds a whole plan until its request is decided.
-    pub(super) async fn hold_for(
-        &self,
-        running: &Arc<Running>,
-        id: &ApprovalId,
-        changes: &mut broadcast::Receiver<ApprovalId>,
-        deadline: Instant,
-    ) -> Result<Result<(), String>, StoreError> {
-        let Some(held) = Held::enter(self, running, id).await? else { return Ok(Err(park_message(running, id))) };
-        let standing = self.wait(id, changes, deadline).await?;
-        held.leave().await;
-        Ok(match standing {
-            Standing::Approved | Standing::Consumed => Ok(()),
-            Standing::Open => Err(park_message(running, id)),
-            Standing::Denied => Err(self.denial(id).await?),
-            Standing::Expired => Err("refused: nobody approved it in time".into()),
-            Standing::Withdrawn => Err("refused: its request was withdrawn".into()),
-        })
-    }
-
     fn park(&self, running: &Running, approval: &ApprovalId) -> Passed {
         Passed::Parked(approval.clone(), park_message(running, approval))
     }
 
-    async fn denial(&self, id: &ApprovalId) -> Result<String, StoreError> {
+    pub(super) async fn denial(&self, id: &ApprovalId) -> Result<String, StoreError> {
         let id = id.clone();
         let approval = self.0.store.call(move |s| s.approval(&id)).await?;
         let by = approval.votes.iter().find(|v| !v.approve);
@@ -374,7 +345,7 @@ impl Gatekeeper {
     }
 
     /// How many tasks are held now.
-    fn holding(&self) -> usize {
+    pub(super) fn holding(&self) -> usize {
         self.runs().values().filter(|r| r.is_held()).count()
     }
 
@@ -392,7 +363,7 @@ impl Gatekeeper {
     }
 }
 
-fn park_message(running: &Running, approval: &ApprovalId) -> String {
+pub(super) fn park_message(running: &Running, approval: &ApprovalId) -> String {
     running.park(approval.clone());
     "not run: people have not decided on it yet. End your turn now; say that the task waits for approval and will go on when it is given.".into()
 }
@@ -411,40 +382,6 @@ fn released(judgment: Judgment, consumed: &Consumed) -> Passed {
     }
 }
 
-/// The item that people see and an approval is bound to.
-pub(super) fn item_of(ask: &Ask, judgment: &Judgment, findings: &[Finding]) -> Item {
-    let readable = match &ask.subject {
-        Subject::ToolCall(call) => tools::shown(call).to_owned(),
-        Subject::Prompt { .. } | Subject::ToolResult { .. } | Subject::Output { .. } => judgment.screened().to_owned(),
-    };
-    let (content, marked) = shown::mask(&readable, ask.subject.content(), &judgment.findings);
-    Item {
-        call_key: ask.key.clone(),
-        title: ask.title.clone(),
-        content,
-        content_sha256: env::sha256_hex(ask.subject.content().as_bytes()),
-        working_directory: ask.working_directory.clone(),
-        marked,
-        grounds: grounds(findings),
-    }
-}
-
-/// A question about a call.
-pub(super) fn ask_call(running: &Running, call: &super::ToolCall) -> Ask {
-    let subject = tools::subject(call);
-    let working_directory = call.working_directory.clone().unwrap_or_else(|| running.workspace.display().to_string());
-    let key = call_key(&running.task.id, Gate::ToolCall, &call.tool, &subject.arguments, &working_directory);
-    Ask { subject: Subject::ToolCall(subject), working_directory, key, title: call.tool.clone() }
-}
-
-/// For the agent's model: the rule, the reason, what is possible.
-pub(super) fn refusal(findings: &[Finding]) -> String {
-    match findings.iter().max_by_key(|f| f.severity) {
-        Some(f) => format!("refused by rule {}: {}", f.code, f.message),
-        None => "refused by policy".into(),
-    }
-}
-
 /// Forgets the attempt when dropped.
 pub struct Entered {
     keeper: Gatekeeper,
@@ -454,102 +391,5 @@ pub struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.keeper.runs().remove(&self.task);
-    }
-}
-
-/// A held call. While a task has one it is `needs_approval/held` and its clocks stand still. The count goes down when this
-/// is dropped, however the call ends; a call that ends undecided leaves its request to the task's next attempt.
-struct Held {
-    keeper: Gatekeeper,
-    running: Option<Arc<Running>>,
-    approval: ApprovalId,
-}
-
-impl Held {
-    /// `None` where too many tasks are held already.
-    async fn enter(keeper: &Gatekeeper, running: &Arc<Running>, approval: &ApprovalId) -> Result<Option<Self>, StoreError> {
-        let mut held = running.held.lock().await;
-        if *held == 0 && keeper.holding() >= keeper.0.settings.max_held {
-            return Ok(None);
-        }
-        *held += 1;
-        // From here on a drop gives the count back, also where the agent hangs up during the write below.
-        let guard = Self { keeper: keeper.clone(), running: Some(running.clone()), approval: approval.clone() };
-        if *held == 1 {
-            let (task, body) = (running.task.id.clone(), serde_json::json!({ "approval": approval.as_str() }));
-            let patch = crate::store::tasks::Patch { body: Some(body), ..Default::default() };
-            match keeper.0.store.call(move |s| s.advance(&task, "coda", &Happening::Hold, &patch)).await {
-                // A conflict: it is held already, by a call that just left.
-                Ok(_) | Err(StoreError::Conflict { .. }) => {}
-                Err(e) => return Err(e),
-            }
-            if let Some(control) = running.control() {
-                control.set_held(Hold::Held);
-            }
-        }
-        drop(held);
-        keeper.0.places.notify_one();
-        Ok(Some(guard))
-    }
-
-    async fn leave(mut self) {
-        if let Some(running) = self.running.take() {
-            let keeper = self.keeper.clone();
-            // A task of its own: it is done also where nobody waits for it any more.
-            let _ = tokio::spawn(async move { release_one(&keeper, &running).await }).await;
-        }
-    }
-}
-
-impl Drop for Held {
-    /// The agent hung up while its call was held.
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.park(self.approval.clone());
-            let keeper = self.keeper.clone();
-            tokio::spawn(async move { release_one(&keeper, &running).await });
-        }
-    }
-}
-
-async fn release_one(keeper: &Gatekeeper, running: &Arc<Running>) {
-    let mut held = running.held.lock().await;
-    *held = held.saturating_sub(1);
-    if *held > 0 {
-        return;
-    }
-    let (task, attempt) = (running.task.id.clone(), running.task.attempt);
-    let released = keeper.0.store.call(move |s| {
-        if s.task(&task)?.attempt == attempt {
-            s.advance(&task, "coda", &Happening::Release, &Default::default()).map(drop)
-        } else {
-            Ok(())
-        }
-    });
-    match released.await {
-        // A conflict: the task ended or was parked meanwhile.
-        Ok(()) | Err(StoreError::Conflict { .. }) => {}
-        Err(e) => tracing::error!(task.id = %running.task.id, error = %e, "a released task could not be noted as running"),
-    }
-    if let Some(control) = running.control() {
-        control.set_held(Hold::Live);
-    }
-}
-
-/// Findings, requirements and bounds of several demands together.
-#[must_use]
-pub fn merge_demands(demands: &[Demand], keeper: &Gatekeeper) -> Demand {
-    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-    for requirement in demands.iter().flat_map(|d| keeper.requirements(d)) {
-        let count = counts.entry(requirement.role).or_default();
-        *count = (*count).max(requirement.count);
-    }
-    Demand {
-        findings: demands.iter().flat_map(|d| d.findings.clone()).collect(),
-        approvals: counts.into_iter().map(|(role, count)| Requirement { role, count }).collect(),
-        // Nothing allows it where no policy speaks.
-        allow_requester: !demands.is_empty() && demands.iter().all(|d| d.allow_requester),
-        expires_after_s: demands.iter().map(|d| d.expires_after_s).filter(|s| *s > 0).min().unwrap_or(0),
-        reason: demands.iter().map(|d| d.reason.as_str()).collect::<Vec<_>>().join(" "),
     }
 }

@@ -187,7 +187,7 @@ impl Pipeline {
                 judgment
             }
         };
-        let mut demand = crate::gates::keeper::merge_demands(&demands, gates);
+        let mut demand = crate::gates::ask::merge_demands(&demands, gates);
         demand.reason = format!("The agent asks before it goes on: {summary}");
         let mut request = gates.request(running, &judgment, &demand, items);
         request.gate = Gate::ToolCall;

@@ -1,7 +1,8 @@
 //! Steering and deciding: cancel, answer, approve, deny.
 
+use super::submit::without_controls;
 use super::views::{ApprovalItem, ApprovalView, Decision, TaskView, VoteView};
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, whole};
 use crate::approval::decide::may_decide;
 use crate::approval::request::{Approval, Standing, Vote};
 use crate::env;
@@ -24,7 +25,8 @@ impl Service {
                 format!("cancelled by {}: {words}", who.name)
             };
             let reason = Reason { by: EndedBy::Person, code: "cancelled".into(), text };
-            self.0.pipeline.end(&task.id, &who.name, Status::Cancelled, reason).await?;
+            let (this, id, actor) = (self.clone(), task.id.clone(), who.name.clone());
+            whole(async move { Ok(this.0.pipeline.end(&id, &actor, Status::Cancelled, reason).await?) }).await?;
         }
         let id = task.id.clone();
         let task = self.0.store.call(move |s| s.task(&id)).await?;
@@ -40,14 +42,15 @@ impl Service {
                 task.id, task.status
             )));
         }
-        if text.trim().is_empty() || text.len() > self.0.settings.max_prompt_bytes || text.contains('\0') {
+        if without_controls(text).trim().is_empty() || text.len() > self.0.settings.max_prompt_bytes || text.contains('\0') {
             return Err(ServiceError::Invalid(format!(
                 "an answer has 1 to {} bytes and no NUL",
                 self.0.settings.max_prompt_bytes
             )));
         }
-        self.0.pipeline.answer(&task, &who.name, text).await?;
         let id = task.id.clone();
+        let (this, actor, text) = (self.clone(), who.name.clone(), without_controls(text));
+        whole(async move { this.0.pipeline.answer(&task, &actor, &text).await }).await?;
         let task = self.0.store.call(move |s| s.task(&id)).await?;
         self.view(&task).await
     }
@@ -108,8 +111,13 @@ impl Service {
             Proof::Token(_) | Proof::System => return Err(ServiceError::Forbidden("decisions need a person's login".into())),
         };
         let wanted = id.clone();
-        let approval = self.0.store.call(move |s| s.vote(&wanted, &vote, &login)).await?;
-        self.0.pipeline.decided(&approval).await?;
+        let this = self.clone();
+        let approval = whole(async move {
+            let approval = this.0.store.call(move |s| s.vote(&wanted, &vote, &login)).await?;
+            this.0.pipeline.decided(&approval).await?;
+            Ok(approval)
+        })
+        .await?;
         Ok(view(who, &approval, &task))
     }
 

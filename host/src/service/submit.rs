@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::views::{Submission, TaskView};
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, whole};
 use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
 use crate::env;
 use crate::gates::running::event_of;
@@ -13,8 +13,8 @@ use crate::id::{ApprovalId, SessionId, TaskId};
 use crate::identity::{ClientInfo, Principal, Role};
 use crate::policy::contract::{Demand, Finding, Gate, Subject, Usage, Verdict};
 use crate::policy::{Judgment, Stopped};
+use crate::store::accept::{Accepted, Bounds};
 use crate::store::decisions::{DecisionRecord, merge_marks};
-use crate::store::tasks::{Accepted, Bounds};
 use crate::task::{EndedBy, Reason, Status, Task, Waiting};
 
 impl Service {
@@ -35,15 +35,20 @@ impl Service {
         let approval = self.settle(&mut task, judgment);
         let bounds = Bounds { queued: self.0.settings.max_queued, per_principal: self.0.settings.max_open_per_principal };
         let key = submission.idempotency_key.clone();
-        let accepted = self.0.store.call(move |s| s.accept(&task, key.as_deref(), &record, approval.as_ref(), bounds)).await?;
-        let task = match accepted {
-            Accepted::New(task) => task,
-            Accepted::Existing(task) => {
-                warnings.push("a task with this idempotency_key exists already; this is it".into());
-                task
-            }
-        };
-        self.0.pipeline.look_for_work();
+        let this = self.clone();
+        let (task, existed) = whole(async move {
+            let accepted =
+                this.0.store.call(move |s| s.accept(&task, key.as_deref(), &record, approval.as_ref(), bounds)).await?;
+            this.0.pipeline.look_for_work();
+            Ok(match accepted {
+                Accepted::New(task) => (task, false),
+                Accepted::Existing(task) => (task, true),
+            })
+        })
+        .await?;
+        if existed {
+            warnings.push("a task with this idempotency_key exists already; this is it".into());
+        }
         let mut view = self.view(&task).await?;
         view.warnings = warnings;
         Ok(view)
@@ -257,7 +262,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Without escape sequences and other control characters; line breaks and tabs stay.
-fn without_controls(text: &str) -> String {
+pub(super) fn without_controls(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
 use serde_json::{Value, json};
 
-use super::approvals::{NewApproval, insert_approval};
 use super::audit::append_audit;
-use super::decisions::{DecisionRecord, insert_decision};
 use super::events::append_event;
 use super::row::{json, json_opt, name, signed, text, unsigned, unsigned_opt, word, word_opt};
 use super::{Store, StoreError};
@@ -15,16 +13,7 @@ use crate::env::{self, Millis};
 use crate::id::{SessionId, TaskId};
 use crate::policy::contract::Usage;
 use crate::task::state::{Effect, Happening, State, step};
-use crate::task::{EndedBy, Reason, Status, Task};
-
-/// What happened to a submission.
-#[derive(Debug)]
-pub enum Accepted {
-    /// A new task, durable.
-    New(Box<Task>),
-    /// The same idempotency key was used before: that task.
-    Existing(Box<Task>),
-}
+use crate::task::{Reason, Status, Task};
 
 /// What changes with a step, besides the state.
 #[derive(Debug, Default)]
@@ -48,30 +37,6 @@ pub struct Scope {
     pub since_ms: Millis,
 }
 
-/// How much may wait.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Queued tasks, over everybody.
-    pub queued: u64,
-    /// Tasks of one principal that have not ended.
-    pub per_principal: u64,
-}
-
-impl Bounds {
-    fn check(self, tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
-        let queued: i64 = tx.query_row("SELECT count(*) FROM task WHERE status = 'queued'", [], |r| r.get(0))?;
-        if task.status == Status::Queued && signed(self.queued) <= queued {
-            return Err(StoreError::Bound { what: "queued tasks", limit: self.queued });
-        }
-        let sql = format!("SELECT count(*) FROM task WHERE tenant = ?1 AND principal = ?2 AND {OPEN}");
-        let own: i64 = tx.query_row(&sql, [&task.tenant, &task.principal], |r| r.get(0))?;
-        if signed(self.per_principal) <= own {
-            return Err(StoreError::Bound { what: "open tasks of one person", limit: self.per_principal });
-        }
-        Ok(())
-    }
-}
-
 /// An attempt that was running when the server stopped.
 #[derive(Debug, Clone)]
 pub struct Leftover {
@@ -85,41 +50,11 @@ pub struct Leftover {
     pub request_open: bool,
 }
 
-const COLUMNS: &str = "id, session, tenant, principal, roles, client, agent, workspace, permissions, prompt, context, workflow_protocol, labels, \
+pub(super) const COLUMNS: &str = "id, session, tenant, principal, roles, client, agent, workspace, permissions, prompt, context, workflow_protocol, labels, \
     marks, usage, chain, previous, timeout_s, status, waiting, attempt, acting_as, created_ms, started_ms, ended_ms, reason, result, progress, version";
-const OPEN: &str = "status IN ('queued', 'running', 'needs_approval', 'info_needed')";
+pub(super) const OPEN: &str = "status IN ('queued', 'running', 'needs_approval', 'info_needed')";
 
 impl Store {
-    /// Makes a task durable together with the decision on its prompt and, where people must decide, the request.
-    pub fn accept(
-        &self,
-        task: &Task,
-        idempotency_key: Option<&str>,
-        decision: &DecisionRecord,
-        approval: Option<&NewApproval>,
-        bounds: Bounds,
-    ) -> Result<Accepted, StoreError> {
-        self.write(|tx| {
-            if let Some(existing) = by_key(tx, task, idempotency_key)? {
-                return Ok(Accepted::Existing(Box::new(existing)));
-            }
-            if !task.status.is_final() {
-                bounds.check(tx, task)?;
-                supersede(tx, task)?;
-            }
-            insert(tx, task, idempotency_key)?;
-            insert_decision(tx, decision)?;
-            if let Some(approval) = approval {
-                insert_approval(tx, approval)?;
-            }
-            append_event(tx, task, "accepted", &json!({ "status": task.status.as_str(), "agent": task.agent }))?;
-            let body = json!({ "agent": task.agent, "status": task.status.as_str(), "acting_as": task.acting_as, "permissions": name(&task.permissions),
-                "prompt_sha256": env::sha256_hex(task.prompt.as_bytes()), "decision": decision.id.as_str() });
-            append_audit(tx, "task.accepted", &task.principal, &task.tenant, Some(&task.id), &body)?;
-            Ok(Accepted::New(Box::new(task.clone())))
-        })
-    }
-
     /// One task.
     pub fn task(&self, id: &TaskId) -> Result<Task, StoreError> {
         self.read(|tx| get(tx, id))
@@ -261,17 +196,6 @@ impl Store {
     }
 }
 
-/// A task that waits is closed by the submission that continues it: that is how older clients answer.
-fn supersede(tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
-    let Some(session) = &task.previous else { return Ok(()) };
-    let sql = "SELECT id FROM task WHERE session = ?1 AND waiting = 'parked' AND status IN ('needs_approval', 'info_needed')";
-    let old: Option<String> = tx.query_row(sql, [session.as_str()], |row| row.get(0)).optional()?;
-    let Some(old) = old.and_then(|id| TaskId::parse(&id).ok()) else { return Ok(()) };
-    let reason = Reason { by: EndedBy::Person, code: "superseded".into(), text: format!("continued as {}", task.id) };
-    advance(tx, &old, &task.principal, &Happening::End(Status::Cancelled, reason), &Patch::default())?;
-    Ok(())
-}
-
 fn leftover(tx: &Transaction<'_>, task: Task) -> Result<Leftover, StoreError> {
     let process = tx
         .query_row(
@@ -389,13 +313,6 @@ pub(super) fn get(tx: &Transaction<'_>, id: &TaskId) -> Result<Task, StoreError>
     found.transpose()?.ok_or_else(|| StoreError::NotFound { what: format!("task {id}") })
 }
 
-fn by_key(tx: &Transaction<'_>, task: &Task, key: Option<&str>) -> Result<Option<Task>, StoreError> {
-    let Some(key) = key else { return Ok(None) };
-    let sql = format!("SELECT {COLUMNS} FROM task WHERE tenant = ?1 AND principal = ?2 AND idempotency_key = ?3");
-    let found = tx.query_row(&sql, [&task.tenant, &task.principal, key], |row| Ok(read(row))).optional()?;
-    found.transpose()
-}
-
 fn whose(scope: &Scope) -> &'static str {
     match scope.principal {
         Some(_) => "AND principal = :principal",
@@ -403,7 +320,7 @@ fn whose(scope: &Scope) -> &'static str {
     }
 }
 
-fn insert(tx: &Transaction<'_>, task: &Task, key: Option<&str>) -> Result<(), StoreError> {
+pub(super) fn insert(tx: &Transaction<'_>, task: &Task, key: Option<&str>) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO task ({COLUMNS}, idempotency_key) VALUES (:id, :session, :tenant, :principal, :roles, :client, :agent, :workspace, :permissions, :prompt, \
          :context, :workflow_protocol, :labels, :marks, :usage, :chain, :previous, :timeout_s, :status, :waiting, :attempt, :acting_as, :created_ms, :started_ms, \
@@ -432,7 +349,7 @@ fn update(tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> Result<Task, StoreError> {
+pub(super) fn read(row: &Row<'_>) -> Result<Task, StoreError> {
     let id: String = row.get("id")?;
     let session_column = |column: &str| -> Result<SessionId, StoreError> { word(row, column) };
     let reason: Option<Reason> = json_opt(row, "reason")?;
