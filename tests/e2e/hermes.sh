@@ -49,7 +49,7 @@ if [ "$(id -u)" = 0 ]; then
     if id "$test_user" >/dev/null 2>&1; then
         printf 'as %s\n' "$test_user"
         mkdir -m 700 "$work/theirs" && chown "$test_user" "$work/theirs"
-        su "$test_user" -s /bin/bash -c "cd '$work/theirs' && unset CODA_TEST_CACHE && '$work/kit/play' '$work/theirs'" || status=1
+        su "$test_user" -s /bin/bash -c "cd '$work/theirs' && unset CODA_TEST_CACHE CODA_POLICY_CACHE && '$work/kit/play' '$work/theirs'" || status=1
     elif [ -n "${CODA_REQUIRE_CLIENTS:-}" ]; then
         printf 'no user %s: scripts/setup.sh adds it\n' "$test_user" >&2
         status=1
