@@ -19,5 +19,5 @@ test:         ## Everything, real agents, clients and browser included; installs
 demo:         ## The main job, played with the commands a user types
 	@scripts/demo.sh
 
-bench:        ## The figures of docs/benchmarks.md
+bench:        ## Benchmarks; none are written yet, and it says so
 	@scripts/bench.sh
