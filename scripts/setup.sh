@@ -30,9 +30,24 @@ apt() {
     "${apt_get[@]}" update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive "${apt_get[@]}" install -y -qq "$@" >/dev/null
 }
 
-build_tools() {
+# rust-toolchain.toml names compiler, components and the WASM target; rustup installs them on first use, or where that is
+# switched off, here. A machine that has the same version under the name "stable" and cannot fetch gets a second name for it.
+toolchain() {
     have cargo || fail "cargo is missing: install Rust with rustup"
-    # rust-toolchain.toml names compiler, components and the WASM target; rustup installs them on first use.
+    if rustc --version >/dev/null 2>&1; then return; fi
+    have rustup || fail "rustc does not run: $(rustc --version 2>&1 | head -n 1)"
+    local wanted stable
+    wanted=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+    say "installing the Rust toolchain $wanted"
+    if rustup toolchain install >&2; then return; fi
+    stable=$(rustup run stable rustc --version 2>/dev/null | cut -d' ' -f2) || stable=
+    [ "$stable" = "$wanted" ] || fail "Rust $wanted is missing and cannot be installed: rustup toolchain install $wanted"
+    say "Rust $wanted is here as stable"
+    rustup toolchain link "$wanted" "$(rustup run stable rustc --print sysroot)"
+}
+
+build_tools() {
+    toolchain
     if ! [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" ]; then
         have rustup || fail "the target wasm32-wasip2 is missing, and so is rustup to add it"
         say "adding the target wasm32-wasip2"
@@ -90,7 +105,7 @@ browser_side() {
 ordinary_user() {
     # Root hides failures of permissions and sandbox; as root, tests that need an ordinary user take this one.
     if [ "$(id -u)" != 0 ] || id "$test_user" >/dev/null 2>&1; then return; fi
-    have useradd || { say "no useradd: tests as an ordinary user will say that they were skipped"; return; }
+    have useradd || apt passwd || fail "useradd is missing, and tests as an ordinary user need it: install the package passwd"
     say "adding the user $test_user"
     useradd --create-home --shell /bin/bash "$test_user"
 }
