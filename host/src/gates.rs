@@ -27,7 +27,7 @@ pub struct ToolCall {
     pub tool: String,
     /// Arguments: any JSON value; compared in canonical form.
     pub arguments: Value,
-    /// Where it would run, absolute, if the agent says so; else the task's working directory is taken.
+    /// Where it would run, as the agent names it: seen from the task's workspace, which is taken where it says nothing.
     pub working_directory: Option<String>,
 }
 

@@ -70,6 +70,9 @@ pub struct Item {
     pub title: String,
     /// What people see: exact, but for masked secrets.
     pub content: String,
+    /// Of a call, the arguments beside the one in `content`: a line each, `name: JSON`, masked. Empty where there are none.
+    #[serde(default)]
+    pub arguments: String,
     /// SHA-256 of the exact content.
     pub content_sha256: String,
     /// Where it takes effect.

@@ -143,10 +143,16 @@ fn print_item(item: &ApprovalItem) -> Result<(), CliError> {
     let place =
         if item.working_directory.is_empty() { String::new() } else { format!(" in {}", print::clean(&item.working_directory)) };
     print::line(&format!("\n{}{place}", print::clean(&item.title)))?;
-    for line in print::clean(&item.content).split('\n') {
-        print::line(&format!("  │ {line}"))?;
+    block(&item.content)?;
+    if !item.arguments.is_empty() {
+        print::line("  with these arguments")?;
+        block(&item.arguments)?;
     }
     Ok(())
+}
+
+fn block(text: &str) -> Result<(), CliError> {
+    print::clean(text).split('\n').try_for_each(|line| print::line(&format!("  │ {line}")))
 }
 
 fn print_finding(finding: &Finding) -> Result<(), CliError> {

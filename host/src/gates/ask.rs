@@ -1,6 +1,7 @@
 //! Questions to policies and people: what is asked about, what people see of it, and what an agent is told when it is refused.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use super::keeper::Gatekeeper;
 use super::running::Running;
@@ -21,18 +22,21 @@ pub(super) struct Ask {
 
 /// The item that people see and an approval is bound to.
 pub(super) fn item_of(ask: &Ask, judgment: &Judgment, findings: &[Finding]) -> Item {
-    let readable = match &ask.subject {
-        Subject::ToolCall(call) => tools::shown(call).to_owned(),
-        Subject::Prompt { .. } | Subject::ToolResult { .. } | Subject::Output { .. } => judgment.screened().to_owned(),
+    let (readable, more) = match &ask.subject {
+        Subject::ToolCall(call) => (tools::shown(call).to_owned(), tools::more(call)),
+        Subject::Prompt { .. } | Subject::ToolResult { .. } | Subject::Output { .. } => {
+            (judgment.screened().to_owned(), String::new())
+        }
     };
-    let (content, marked) = shown::mask(&readable, ask.subject.content(), &judgment.findings);
+    let [content, arguments] = shown::masked([&readable, &more], &ask.subject, judgment.screened(), &judgment.findings);
     Item {
         call_key: ask.key.clone(),
         title: ask.title.clone(),
+        marked: shown::marked(&content, &ask.subject, &judgment.findings),
         content,
+        arguments,
         content_sha256: env::sha256_hex(ask.subject.content().as_bytes()),
         working_directory: ask.working_directory.clone(),
-        marked,
         grounds: grounds(findings),
     }
 }
@@ -40,9 +44,25 @@ pub(super) fn item_of(ask: &Ask, judgment: &Judgment, findings: &[Finding]) -> I
 /// A question about a call.
 pub(super) fn ask_call(running: &Running, call: &super::ToolCall) -> Ask {
     let subject = tools::subject(call);
-    let working_directory = call.working_directory.clone().unwrap_or_else(|| running.workspace.display().to_string());
+    let working_directory = working_directory(&running.workspace, call.working_directory.as_deref()).display().to_string();
     let key = call_key(&running.task.id, Gate::ToolCall, &call.tool, &subject.arguments, &working_directory);
     Ask { subject: Subject::ToolCall(subject), working_directory, key, title: call.tool.clone() }
+}
+
+/// Where a call takes effect: what it names, seen from the workspace, without `.` and `..`. By words alone: the folder need
+/// not exist yet, and a link on the way may lead elsewhere, which is the sandbox's matter.
+fn working_directory(workspace: &Path, named: Option<&str>) -> PathBuf {
+    let mut place = PathBuf::new();
+    for part in workspace.join(named.unwrap_or_default()).components() {
+        match part {
+            Component::ParentDir => {
+                place.pop();
+            }
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => place.push(part),
+        }
+    }
+    place
 }
 
 /// For the agent's model: the rule, the reason, what is possible.
@@ -68,5 +88,20 @@ pub fn merge_demands(demands: &[Demand], keeper: &Gatekeeper) -> Demand {
         allow_requester: !demands.is_empty() && demands.iter().all(|d| d.allow_requester),
         expires_after_s: demands.iter().map(|d| d.expires_after_s).filter(|s| *s > 0).min().unwrap_or(0),
         reason: demands.iter().map(|d| d.reason.as_str()).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_seen_from_the_workspace() {
+        let of = |named| working_directory(Path::new("/srv/work/task"), named).display().to_string();
+        assert_eq!(of(None), "/srv/work/task");
+        assert_eq!(of(Some("../prod")), "/srv/work/prod");
+        assert_eq!(of(Some("./a/../b")), "/srv/work/task/b");
+        assert_eq!(of(Some("../../../../..")), "/");
+        assert_eq!(of(Some("/etc")), "/etc");
     }
 }

@@ -114,9 +114,9 @@ impl Gatekeeper {
         working_directory: &str,
     ) -> Result<Judgment, StoreError> {
         let event = running.event(subject, working_directory);
-        let judged = event.subject.content().to_owned();
+        let judged = event.subject.clone();
         let judgment = self.0.policies.judge(event).await;
-        let (content, _) = shown::mask(judgment.screened(), &judged, &judgment.findings);
+        let [content] = shown::masked([judgment.screened()], &judged, judgment.screened(), &judgment.findings);
         let record = DecisionRecord::of(&judgment, &running.task.tenant, &running.task.id, env::now_ms(), content);
         let marks = self.0.store.call(move |s| s.record_decision(&record)).await?;
         running.set_marks(marks);

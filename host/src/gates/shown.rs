@@ -1,45 +1,93 @@
-//! What people and logs get to see of a judged text: exact, but for spans that disclose a secret.
+//! What people and logs get to see of a judged subject: exact, but for what a policy found to disclose a secret.
+//!
+//! A policy names a secret by its place in the text that it judged. People read other forms of that text: of a tool call
+//! the command, which stands in the judged arguments as a JSON string. So a secret is looked for by its words: as written,
+//! as JSON decodes them and as it encodes them. Where none of these is found, nothing is shown.
 
-use crate::policy::contract::{Effect, Finding};
+use crate::policy::contract::{Effect, Finding, Subject};
 
 const MASK: &str = "[masked]";
+/// Stands for texts with a secret in them that was not found again.
+const WITHHELD: &str = "[withheld: it holds a secret that cannot be masked in place]";
+/// A line of a secret that is at least this long is masked by itself too, bytes: shorter ones are ordinary words.
+const LINE_BYTES: usize = 12;
 
-/// `content` with each span of a disclosing finding masked, and what is left of the other findings' spans, moved along.
-/// A span that refers to another text (annotation `span-of`) is found by its words.
+/// Texts that together show one subject, without the secrets that `findings` disclose. `screened` is what filters left of
+/// it: where it is still what was judged, every secret must be found in one of the texts, or all of them are withheld.
 #[must_use]
-pub fn mask(content: &str, judged: &str, findings: &[Finding]) -> (String, Vec<(u32, u32, String)>) {
-    let secrets: Vec<&str> = findings
-        .iter()
-        .filter(|f| f.effect == Effect::Disclose)
-        .flat_map(|f| f.spans.iter().filter_map(|s| slice(judged, *s)))
-        .filter(|s| !s.is_empty())
-        .collect();
-    let masked = secrets.iter().fold(content.to_owned(), |text, secret| text.replace(secret, MASK));
-    let marked = findings
-        .iter()
-        .filter(|f| f.effect != Effect::Disclose)
-        .flat_map(|f| f.spans.iter().map(move |s| (s, f)))
-        .filter_map(|(span, finding)| {
-            let words = slice(content, *span)?;
-            let start = masked.find(words)?;
-            Some((u32::try_from(start).ok()?, u32::try_from(start + words.len()).ok()?, finding.code.clone()))
-        })
-        .collect();
-    (masked, marked)
+pub fn masked<const N: usize>(texts: [&str; N], subject: &Subject, screened: &str, findings: &[Finding]) -> [String; N] {
+    let secrets: Vec<Secret> = disclosing(findings).flat_map(|f| words(f, subject)).map(Secret::new).collect();
+    let placed = disclosing(findings).all(|f| !f.spans.is_empty()) && secrets.iter().all(|s| texts.iter().any(|t| s.is_in(t)));
+    if screened == subject.content() && !placed {
+        return texts.map(|_| WITHHELD.to_owned());
+    }
+    texts.map(|text| secrets.iter().fold(text.to_owned(), |text, secret| secret.hidden_in(text)))
 }
 
-fn slice(text: &str, (start, end): (u32, u32)) -> Option<&str> {
-    text.get(start as usize..end as usize)
+/// Where the words that the other findings are about stand in `content`: byte ranges, each with its rule code.
+#[must_use]
+pub fn marked(content: &str, subject: &Subject, findings: &[Finding]) -> Vec<(u32, u32, String)> {
+    findings
+        .iter()
+        .filter(|f| f.effect != Effect::Disclose)
+        .flat_map(|f| words(f, subject).map(move |words| (words, f)))
+        .filter_map(|(words, finding)| {
+            let start = content.find(words)?;
+            Some((u32::try_from(start).ok()?, u32::try_from(start + words.len()).ok()?, finding.code.clone()))
+        })
+        .collect()
+}
+
+fn disclosing(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(|f| f.effect == Effect::Disclose)
+}
+
+fn words<'a>(finding: &'a Finding, subject: &'a Subject) -> impl Iterator<Item = &'a str> {
+    let text = subject.spanned(finding);
+    let words = finding.spans.iter().filter_map(move |(start, end)| text.get(*start as usize..*end as usize));
+    words.filter(|words| !words.is_empty())
+}
+
+/// A secret in each form that it may be read in, the longest first, so that none leaves a part of another.
+struct Secret {
+    whole: Vec<String>,
+    lines: Vec<String>,
+}
+
+impl Secret {
+    fn new(words: &str) -> Self {
+        let decoded = serde_json::from_str::<String>(&format!("\"{words}\"")).ok();
+        let quoted = serde_json::Value::from(words).to_string();
+        let encoded = quoted[1..quoted.len() - 1].to_owned();
+        let mut whole: Vec<String> = [Some(words.to_owned()), decoded, Some(encoded)].into_iter().flatten().collect();
+        whole.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        whole.dedup();
+        let lines = whole.iter().flat_map(|form| form.lines()).filter(|line| line.len() >= LINE_BYTES);
+        Self { lines: lines.map(str::to_owned).collect(), whole }
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        self.whole.iter().any(|form| text.contains(form))
+    }
+
+    fn hidden_in(&self, text: String) -> String {
+        self.whole.iter().chain(&self.lines).fold(text, |text, form| text.replace(form, MASK))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
-    use crate::policy::contract::{Coverage, Reversible, Severity};
+    use serde_json::json;
 
-    fn finding(effect: Effect, span: (u32, u32)) -> Finding {
+    use super::*;
+    use crate::policy::contract::{Coverage, Reversible, Severity, ToolCallSubject};
+
+    fn finding(effect: Effect, of: &str, words: &str, text: &str) -> Finding {
+        let start = text.find(words).expect("the words are in the text");
+        let span = (u32::try_from(start).expect("short"), u32::try_from(start + words.len()).expect("short"));
+        let annotations = if of.is_empty() { BTreeMap::new() } else { BTreeMap::from([("span-of".into(), of.into())]) };
         Finding {
             code: "x".into(),
             severity: Severity::High,
@@ -49,17 +97,68 @@ mod tests {
             coverage: Coverage::Full,
             message: String::new(),
             spans: vec![span],
-            annotations: BTreeMap::new(),
+            annotations,
             marks: BTreeMap::new(),
         }
     }
 
+    fn shell(command: &str) -> (Subject, String) {
+        let arguments = json!({ "command": command }).to_string();
+        let call = ToolCallSubject {
+            tool: "shell".into(),
+            arguments: arguments.clone(),
+            shell: Some(command.to_owned()),
+            ..ToolCallSubject::default()
+        };
+        (Subject::ToolCall(call), arguments)
+    }
+
     #[test]
     fn a_secret_is_masked_and_other_marks_stay_on_their_words() {
-        let text = "TOKEN=abc123 rm -rf data";
-        let (masked, marked) = mask(text, text, &[finding(Effect::Disclose, (6, 12)), finding(Effect::Delete, (13, 24))]);
-        assert_eq!(masked, "TOKEN=[masked] rm -rf data");
-        let (start, end, _) = marked[0];
-        assert_eq!(&masked[start as usize..end as usize], "rm -rf data");
+        let command = "TOKEN=abc123 rm -rf data";
+        let (call, arguments) = shell(command);
+        let findings =
+            [finding(Effect::Disclose, "", "abc123", &arguments), finding(Effect::Delete, "shell", "rm -rf data", command)];
+        let [content] = masked([command], &call, &arguments, &findings);
+        assert_eq!(content, "TOKEN=[masked] rm -rf data");
+        let (start, end, _) = marked(&content, &call, &findings)[0];
+        assert_eq!(&content[start as usize..end as usize], "rm -rf data");
+    }
+
+    #[test]
+    fn a_secret_with_escapes_is_masked_in_the_decoded_command() {
+        let key = "-----BEGIN KEY-----\nc2VjcmV0LXNlY3JldA\n\"quoted\\\n-----END KEY-----";
+        let command = format!("echo '{key}' > id; head -2 <<< 'c2VjcmV0LXNlY3JldA'; rm -rf /srv");
+        let (call, arguments) = shell(&command);
+        let encoded = serde_json::Value::from(key).to_string();
+        let [content, raw] = masked(
+            [&command, &arguments],
+            &call,
+            &arguments,
+            &[finding(Effect::Disclose, "", encoded.trim_matches('"'), &arguments)],
+        );
+        assert_eq!(content, "echo '[masked]' > id; head -2 <<< '[masked]'; rm -rf /srv");
+        assert_eq!(raw, r#"{"command":"echo '[masked]' > id; head -2 <<< '[masked]'; rm -rf /srv"}"#);
+    }
+
+    #[test]
+    fn a_secret_found_in_the_command_is_masked_in_the_arguments() {
+        let command = "export P='a\"b\\c-long-enough'";
+        let (call, arguments) = shell(command);
+        let found = finding(Effect::Disclose, "shell", "a\"b\\c-long-enough", command);
+        let [raw] = masked([&arguments], &call, &arguments, &[found]);
+        assert_eq!(raw, r#"{"command":"export P='[masked]'"}"#);
+    }
+
+    #[test]
+    fn a_secret_that_is_not_found_again_withholds_the_text() {
+        let (call, arguments) = shell("deploy hunter2");
+        let found = finding(Effect::Disclose, "", "hunter2", &arguments);
+        assert_eq!(masked(["deploy"], &call, &arguments, std::slice::from_ref(&found)), [WITHHELD]);
+        assert_eq!(masked(["deploy", "hunter2"], &call, &arguments, std::slice::from_ref(&found)), ["deploy", MASK]);
+        // A filter has cut it out before.
+        assert_eq!(masked(["deploy ***"], &call, "deploy ***", std::slice::from_ref(&found)), ["deploy ***"]);
+        let nowhere = Finding { spans: Vec::new(), ..found };
+        assert_eq!(masked(["deploy hunter2"], &call, &arguments, &[nowhere]), [WITHHELD]);
     }
 }

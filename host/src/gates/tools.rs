@@ -59,18 +59,37 @@ pub fn shown(subject: &ToolCallSubject) -> &str {
     subject.shell.as_deref().or(subject.sql.as_deref()).unwrap_or(&subject.arguments)
 }
 
+/// The other arguments, one per line, each as JSON: what a person needs beside `shown`. Empty where that is all.
+#[must_use]
+pub fn more(subject: &ToolCallSubject) -> String {
+    let names = match (&subject.shell, &subject.sql) {
+        (Some(_), _) => &SHELL_ARGUMENTS[..],
+        (None, Some(_)) => &SQL_ARGUMENTS,
+        (None, None) => return String::new(),
+    };
+    let Ok(Value::Object(mut arguments)) = serde_json::from_str(&subject.arguments) else { return String::new() };
+    if let Some(name) = names.iter().find(|name| arguments.get(**name).is_some_and(|value| text(value).is_some())) {
+        arguments.remove(*name);
+    }
+    arguments.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+}
+
 /// Without the prefix that agents give to tools of MCP servers.
 fn bare_name(tool: &str) -> String {
     tool.rsplit("__").next().unwrap_or(tool).to_ascii_lowercase()
 }
 
 fn text_of(arguments: &Value, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| match arguments.get(name)? {
+    names.iter().find_map(|name| text(arguments.get(name)?))
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) => Some(text.clone()),
         // An argument vector: words are quoted again, so that the command means the same.
         Value::Array(words) => words.iter().map(|w| w.as_str().map(quote)).collect::<Option<Vec<_>>>().map(|w| w.join(" ")),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
-    })
+    }
 }
 
 fn texts_of(arguments: &Value, names: &[&str]) -> Vec<String> {
@@ -104,6 +123,19 @@ mod tests {
         }
         assert_eq!(subject(&call("shell", json!({"command": ["echo", "a b"]}))).shell.as_deref(), Some("echo 'a b'"));
         assert_eq!(subject(&call("read_file", json!({"path": "x"}))).shell, None);
+    }
+
+    #[test]
+    fn what_a_command_comes_with_is_told_too() {
+        let of = |tool, arguments| more(&subject(&call(tool, arguments)));
+        assert_eq!(
+            of("terminal", json!({"command": "rm x", "workdir": "../p", "stdin": "a\nb"})),
+            "stdin: \"a\\nb\"\nworkdir: \"../p\""
+        );
+        assert_eq!(of("terminal", json!({"command": 7, "cmd": "rm x"})), "command: 7");
+        assert_eq!(of("execute_sql", json!({"statement": "drop table t", "catalog": "prod"})), "catalog: \"prod\"");
+        assert_eq!(of("terminal", json!({"command": "rm x"})), "");
+        assert_eq!(of("write_file", json!({"path": "x"})), "");
     }
 
     #[test]

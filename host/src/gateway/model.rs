@@ -49,11 +49,7 @@ impl Draft {
             return Err("it names no tool".into());
         }
         let arguments = parse_arguments(&self.arguments)?;
-        let working_directory = DIRECTORY_KEYS
-            .iter()
-            .find_map(|key| arguments.get(key)?.as_str())
-            .filter(|path| path.starts_with('/'))
-            .map(str::to_owned);
+        let working_directory = DIRECTORY_KEYS.iter().find_map(|key| arguments.get(key)?.as_str()).map(str::to_owned);
         Ok(ToolCall { id: self.id.clone(), tool: self.name.clone(), arguments, working_directory })
     }
 }
@@ -152,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn only_an_absolute_directory_counts() {
+    fn a_directory_is_taken_as_it_is_named() {
         let draft = |text: &str| Draft { id: "1".into(), name: "t".into(), arguments: text.into(), extra: Map::new() };
         let directory = |text| draft(text).to_call().expect("valid").working_directory;
         assert_eq!(directory(r#"{"workdir":"/srv"}"#).as_deref(), Some("/srv"));
-        assert_eq!(directory(r#"{"workdir":"srv"}"#), None);
+        assert_eq!(directory(r#"{"workdir":"../srv"}"#).as_deref(), Some("../srv"));
         assert_eq!(directory(r#"{"workdir":7}"#), None);
     }
 }

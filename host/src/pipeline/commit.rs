@@ -214,6 +214,7 @@ impl Pipeline {
             title: "output".into(),
             content_sha256: env::sha256_hex(content.as_bytes()),
             content: content.clone(),
+            arguments: String::new(),
             working_directory: String::new(),
             marked: Vec::new(),
             grounds: grounds(&demand.findings),
@@ -325,9 +326,10 @@ fn plan_of(result: &Map<String, Value>) -> Vec<ToolCall> {
 
 fn words_item(task: &Task, words: &str) -> Item {
     Item {
-        call_key: call_key(&task.id, Gate::ToolCall, "plan", words, ""),
+        call_key: call_key(&task.id, Gate::Output, "plan", words, ""),
         title: "plan".into(),
         content: words.to_owned(),
+        arguments: String::new(),
         content_sha256: env::sha256_hex(words.as_bytes()),
         working_directory: String::new(),
         marked: Vec::new(),

@@ -53,7 +53,8 @@ impl Pipeline {
             .iter()
             .map(|g| {
                 let item = &g.approval.items[g.item];
-                format!("{}: {}", item.title, item.content)
+                let with = if item.arguments.is_empty() { "" } else { " with " };
+                format!("{}: {}{with}{}", item.title, item.content, item.arguments)
             })
             .collect();
         let facts = Facts {

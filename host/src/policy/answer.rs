@@ -18,7 +18,6 @@ const MAX_COUNT: u32 = 100;
 pub(super) const MAX_MARKS: usize = 64;
 const MAX_MARK_NAME_BYTES: usize = 64;
 const MAX_MARK_VALUE_BYTES: usize = 256;
-const SPAN_OF: &str = "span-of";
 
 /// A guard's verdict, checked.
 pub(super) fn verdict(verdict: Verdict, event: &Event, codes: &BTreeSet<String>) -> Result<Verdict, Fault> {
@@ -104,22 +103,11 @@ fn one(finding: &Finding, subject: &Subject, codes: &BTreeSet<String>) -> Result
         bounded("an annotation", value, MAX_NAME_BYTES)?;
     }
     marks(finding)?;
-    let text = spanned(finding, subject);
+    let text = subject.spanned(finding);
     let outside = |(start, end): &(u32, u32)| start > end || *end as usize > text.len();
     match finding.spans.iter().find(|span| outside(span)) {
         Some((start, end)) => Err(invalid(format!("a finding '{code}' at {start}..{end} of {} bytes", text.len()))),
         None => Ok(()),
-    }
-}
-
-/// The text that a finding's spans refer to.
-fn spanned<'a>(finding: &Finding, subject: &'a Subject) -> &'a str {
-    let of = finding.annotations.get(SPAN_OF).map(String::as_str);
-    match (subject, of) {
-        (Subject::ToolCall(call), Some("shell")) => call.shell.as_deref().unwrap_or_default(),
-        (Subject::ToolCall(call), Some("sql")) => call.sql.as_deref().unwrap_or_default(),
-        (Subject::Prompt { context, .. }, Some("context")) => context,
-        _ => subject.content(),
     }
 }
 

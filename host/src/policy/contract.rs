@@ -179,6 +179,17 @@ impl Subject {
         }
     }
 
+    /// The text that a finding's spans refer to: the content, or another part that the annotation `span-of` names.
+    #[must_use]
+    pub fn spanned(&self, finding: &Finding) -> &str {
+        match (self, finding.annotations.get("span-of").map(String::as_str)) {
+            (Subject::ToolCall(call), Some("shell")) => call.shell.as_deref().unwrap_or_default(),
+            (Subject::ToolCall(call), Some("sql")) => call.sql.as_deref().unwrap_or_default(),
+            (Subject::Prompt { context, .. }, Some("context")) => context,
+            _ => self.content(),
+        }
+    }
+
     /// Puts another text in its place.
     pub fn set_content(&mut self, new: String) {
         match self {

@@ -152,6 +152,7 @@ fn view(who: &Principal, approval: &Approval, task: &Task) -> ApprovalView {
     let item = |i: &crate::approval::request::Item| ApprovalItem {
         title: i.title.clone(),
         content: i.content.clone(),
+        arguments: i.arguments.clone(),
         working_directory: i.working_directory.clone(),
         marked: i.marked.clone(),
     };

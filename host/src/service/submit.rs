@@ -221,6 +221,7 @@ impl Service {
             title: "prompt".into(),
             content_sha256: env::sha256_hex(content.as_bytes()),
             content,
+            arguments: String::new(),
             working_directory: String::new(),
             marked,
             grounds: grounds(&demand.findings),

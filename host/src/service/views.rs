@@ -196,6 +196,9 @@ pub struct ApprovalItem {
     pub title: String,
     /// Exact text: the shell command, the arguments, the prompt.
     pub content: String,
+    /// Of a call, its other arguments: a line each, `name: JSON`. Empty where there are none.
+    #[serde(default)]
+    pub arguments: String,
     /// Where it would take effect.
     pub working_directory: String,
     /// Byte ranges in `content` with the rule code of the finding that marks them.

@@ -153,6 +153,10 @@ fn item_block(item: &ApprovalItem) -> Markup {
             }
             @if !item.working_directory.is_empty() { p.hint { "in " code { (visible(&item.working_directory)) } } }
             (exact(&item.content, &item.marked))
+            @if !item.arguments.is_empty() {
+                p.hint { "with these arguments" }
+                (exact(&item.arguments, &[]))
+            }
         }
     }
 }

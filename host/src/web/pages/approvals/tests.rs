@@ -42,6 +42,7 @@ fn view(content: &str, may_decide: Result<(), String>) -> ApprovalView {
         items: vec![ApprovalItem {
             title: "shell".into(),
             content: content.into(),
+            arguments: "workdir: \"../prod\"".into(),
             working_directory: "/work".into(),
             marked: vec![(0, 6, "fs.rm-recursive".into())],
         }],
@@ -62,6 +63,7 @@ fn everything_that_decides_is_on_the_page() {
     for part in [
         "<mark title=\"fs.rm-recursive\">rm -rf</mark> /srv",
         "/work",
+        "workdir: &quot;../prod&quot;",
         "<h1>deletes a folder.</h1>",
         "2 × <code>prod-data</code>",
         "cannot be undone",
