@@ -37,7 +37,7 @@ use std::time::Duration;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStderr, Command};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 pub use agent::{AgentInfo, Agents};
 pub use end::{TreeEnd, end_leftovers};
@@ -196,8 +196,8 @@ impl Executor {
         &self.agents
     }
 
-    /// Starts an agent. Its progress lines, not screened, go to `progress`, which should have room for a few.
-    pub async fn start(&self, launch: Launch, progress: mpsc::Sender<Progress>) -> Result<Run, StartError> {
+    /// Starts an agent. Its newest progress line, not screened, is in `progress`.
+    pub async fn start(&self, launch: Launch, progress: watch::Sender<Option<Progress>>) -> Result<Run, StartError> {
         let path = launch.environment.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
         let call = self.agents.prepare(&launch, &path)?;
         prepare_folders(&launch, &call.files)?;

@@ -7,6 +7,7 @@ pub mod ask;
 mod held;
 pub mod keeper;
 pub mod running;
+pub(crate) mod screen;
 mod shown;
 pub mod tools;
 

@@ -10,6 +10,7 @@
 
 mod commit;
 mod prepare;
+mod progress;
 mod recover;
 mod resume;
 mod sweep;

@@ -1,6 +1,7 @@
 //! The integration tests: the real binary, real policies in the real engine, real programs in real terminals. One file
 //! per feature; `server` starts a server of its own for each test.
 
+mod agents;
 mod approval;
 mod bad_input;
 mod identity;

@@ -10,9 +10,13 @@ pub const SECRET: &str = "the-proxy-and-coda-know-this";
 
 /// A server behind an identity-aware proxy on this machine, with these roles.
 pub fn behind_a_proxy(roles: &str) -> Server {
-    let mut server = Server::with_config(
-        "[identity]\nmode = \"proxy\"\ntrusted_peers = [\"127.0.0.1/32\"]\nsecret_header = \"x-proxy-secret\"\nsecret_file = \"keys/proxy.secret\"\nheaders = [\"x-forwarded-email\"]\n",
-    );
+    behind_a_proxy_with(roles, "")
+}
+
+/// The same with more in its coda.toml.
+pub fn behind_a_proxy_with(roles: &str, more: &str) -> Server {
+    let identity = "[identity]\nmode = \"proxy\"\ntrusted_peers = [\"127.0.0.1/32\"]\nsecret_header = \"x-proxy-secret\"\nsecret_file = \"keys/proxy.secret\"\nheaders = [\"x-forwarded-email\"]\n";
+    let mut server = Server::with_config(&format!("{identity}\n{more}"));
     std::fs::write(server.path("keys/proxy.secret"), SECRET).expect("the secret");
     std::fs::write(server.path("roles.toml"), roles).expect("roles.toml");
     // Several people: whoever submits does not decide.

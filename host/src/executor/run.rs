@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::process::{Child, ChildStderr};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -203,7 +203,7 @@ pub(super) struct Parts {
     pub(super) pump: Pump,
     pub(super) sandbox: String,
     pub(super) tail: Tail,
-    pub(super) progress: mpsc::Sender<Progress>,
+    pub(super) progress: watch::Sender<Option<Progress>>,
 }
 
 /// Begins to watch.
@@ -317,11 +317,11 @@ impl Watcher {
         self.is_idle().await.then_some(How::Idle)
     }
 
-    /// Hands progress lines on; when nobody takes them in time, the newest are dropped.
+    /// Hands the newest progress line on.
     fn report_progress(&mut self) {
-        for line in self.parts.tail.look() {
+        if let Some(line) = self.parts.tail.look().pop() {
             self.activity.touch();
-            let _ = self.parts.progress.try_send(line);
+            self.parts.progress.send_replace(Some(line));
         }
     }
 

@@ -57,7 +57,7 @@ pub struct Gatekeeper(pub(super) Arc<Shared>);
 
 pub(super) struct Shared {
     pub(super) store: Store,
-    policies: Policies,
+    pub(super) policies: Policies,
     pub(super) settings: Settings,
     // A std mutex: held for a lookup, never across an await.
     runs: Mutex<HashMap<TaskId, Arc<Running>>>,
@@ -116,11 +116,17 @@ impl Gatekeeper {
         let event = running.event(subject, working_directory);
         let judged = event.subject.clone();
         let judgment = self.0.policies.judge(event).await;
-        let [content] = shown::masked([judgment.screened()], &judged, judgment.screened(), &judgment.findings);
-        let record = DecisionRecord::of(&judgment, &running.task.tenant, &running.task.id, env::now_ms(), content);
+        self.put_on_record(running, &judgment, &judged).await?;
+        Ok(judgment)
+    }
+
+    /// Keeps a decision; the task's marks follow.
+    pub(super) async fn put_on_record(&self, running: &Running, judgment: &Judgment, judged: &Subject) -> Result<(), StoreError> {
+        let [content] = shown::masked([judgment.screened()], judged, judgment.screened(), &judgment.findings);
+        let record = DecisionRecord::of(judgment, &running.task.tenant, &running.task.id, env::now_ms(), content);
         let marks = self.0.store.call(move |s| s.record_decision(&record)).await?;
         running.set_marks(marks);
-        Ok(judgment)
+        Ok(())
     }
 
     /// Judges, asks people where a policy wants it, and waits for them.

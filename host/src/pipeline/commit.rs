@@ -11,6 +11,7 @@ use crate::executor::workspace::Changes;
 use crate::executor::{Ended, How, ResultFile};
 use crate::gates::ToolCall;
 use crate::gates::running::Running;
+use crate::gates::screen::Keep;
 use crate::policy::contract::{Demand, Gate, Subject, Verdict};
 use crate::policy::{Judgment, Stopped};
 use crate::store::StoreError;
@@ -182,9 +183,9 @@ impl Pipeline {
             Some(judgment) => judgment,
             None => {
                 // Nothing concrete: people can only say yes or no to going on.
-                let judgment = gates.judge(running, Subject::Output { content: summary.clone() }, "").await?;
-                items.push(words_item(task, &summary));
-                judgment
+                let screened = gates.screen(running, &summary, Keep::All).await?;
+                items.push(words_item(task, screened.text.as_deref().unwrap_or("[withheld by policy]")));
+                screened.judgment
             }
         };
         let mut demand = crate::gates::ask::merge_demands(&demands, gates);

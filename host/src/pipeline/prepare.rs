@@ -3,22 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
+use super::progress::Lines;
 use super::{Pipeline, limit};
 use crate::executor::workspace::{Baseline, Changes, place_prior};
 use crate::executor::{Ended, Launch, StopReason};
 use crate::gates::running::Running;
+use crate::gates::screen::Keep;
 use crate::gateway::{Access, Upstream};
 use crate::id::SessionId;
 use crate::policy::Cleared;
-use crate::policy::contract::{Permissions, Subject, Verdict};
+use crate::policy::contract::Permissions;
 use crate::store::StoreError;
 use crate::task::envelope::{self, Facts};
 use crate::task::{Reason, Task};
-
-/// Progress lines that wait to be screened.
-const PROGRESS_QUEUE: usize = 64;
 
 /// What an attempt has in hand before its process starts.
 pub(super) struct Prepared {
@@ -86,7 +85,7 @@ impl Pipeline {
     /// Starts the process, puts it on record, and waits for its end.
     pub(super) async fn run_agent(&self, task: &Task, running: &Running, prepared: Prepared) -> Result<Ended, Reason> {
         let Prepared { launch, access } = prepared;
-        let (tell, mut progress) = mpsc::channel(PROGRESS_QUEUE);
+        let (tell, newest) = watch::channel(None);
         let run = self.0.parts.executor.start(launch, tell).await.map_err(|e| limit("start", e.to_string()))?;
         let control = run.control();
         self.set_control(&task.id, &control);
@@ -100,25 +99,28 @@ impl Pipeline {
         if self.0.parts.store.call(move |s| s.task(&id)).await.is_ok_and(|now| now.status.is_final()) {
             control.stop(StopReason::Cancelled);
         }
+        let mut lines = Lines::new(newest);
         let wait = run.wait();
         tokio::pin!(wait);
         let ended = loop {
             tokio::select! {
                 ended = &mut wait => break ended,
-                Some(line) = progress.recv() => self.note_progress(task, running, line.message).await,
+                line = lines.next() => self.note_progress(task, running, &line).await,
             }
         };
+        // What it said last says most.
+        if let Some(line) = lines.last() {
+            self.note_progress(task, running, &line).await;
+        }
         drop(access);
         Ok(ended)
     }
 
-    /// A progress line is agent's text: screened like a result before anybody reads it.
-    async fn note_progress(&self, task: &Task, running: &Running, line: String) {
-        let Ok(judgment) = self.0.parts.gates.judge(running, Subject::Output { content: line }, "").await else { return };
-        let shown = match judgment.verdict {
-            Verdict::Allow { .. } => judgment.screened().to_owned(),
-            Verdict::NeedsApproval(_) | Verdict::Deny { .. } => "[withheld by policy]".into(),
-        };
+    /// A progress line is agent's text: screened like a result before anybody reads it. One at which no policy noticed
+    /// anything leaves no decision: there may be many, and they authorise nothing.
+    async fn note_progress(&self, task: &Task, running: &Running, line: &str) {
+        let Ok(screened) = self.0.parts.gates.screen(running, line, Keep::Noticed).await else { return };
+        let shown = screened.text.unwrap_or_else(|| "[withheld by policy]".into());
         let id = task.id.clone();
         if let Err(e) = self.0.parts.store.call(move |s| s.set_progress(&id, &shown)).await {
             tracing::warn!(error = %e, "a progress line could not be stored");
@@ -163,11 +165,9 @@ impl Pipeline {
         let Some(baseline) = baseline else { return Changes::default() };
         let workspace = running.workspace.clone();
         let changes = tokio::task::spawn_blocking(move || baseline.changes(&workspace)).await.unwrap_or_default();
-        let judged = self.0.parts.gates.judge(running, Subject::Output { content: changes.diff.clone() }, "").await;
-        let screened = match judged.map(|judgment| judgment.cleared()) {
-            Ok(Ok(cleared)) => cleared.into_inner(),
-            Ok(Err(_)) | Err(_) => "[the diff was withheld by policy]\n".to_owned(),
-        };
+        let screened = self.0.parts.gates.screen(running, &changes.diff, Keep::All).await;
+        let screened =
+            screened.ok().and_then(|s| s.text).unwrap_or_else(|| "[the diff was withheld by policy]\n".to_owned());
         if let Err(e) = write_private(&self.task_dir(task).join("changes.diff"), screened.as_bytes()).await {
             tracing::warn!(error = %e, "a diff could not be kept");
         }

@@ -18,7 +18,7 @@ async fn an_agent_that_does_its_work_ends_by_itself() {
         r#"cat "$CODA_TASK_DIR/prompt.txt"; pwd; echo "HOME=$HOME TERM=$TERM $PROBE_SECRET"; tty; stty size
         echo '{{"step":"plan","message":"thinking"}}' >> "$CODA_TASK_DIR/status.jsonl"; {RESULT}"#
     ));
-    let (executor, run, mut lines) = stage.start().await.expect("starts");
+    let (executor, run, lines) = stage.start().await.expect("starts");
     assert!(run.pid > 1 && run.pid_start > 0);
     assert!(run.sandbox.starts_with("landlock:"), "{}", run.sandbox);
     let ended = soon("the end", run.wait()).await;
@@ -26,7 +26,7 @@ async fn an_agent_that_does_its_work_ends_by_itself() {
     let ResultFile::Valid(result) = &ended.result else { panic!("{:?}", ended.result) };
     assert_eq!(result["status"], "completed");
     assert_eq!((ended.tree.found, ended.tree.survivors, ended.transcript.lost_bytes), (0, 0, 0));
-    assert_eq!(lines.recv().await.map(|l| l.message).as_deref(), Some("thinking"));
+    assert_eq!(lines.borrow().as_ref().map(|l| l.message.as_str()), Some("thinking"));
     let shown = stage.shown();
     for expected in ["---CODA-TASK---", "/workspace\r\n", "/home TERM=xterm-256color \r\n", "/dev/pts/", "40 120"] {
         assert!(shown.contains(expected), "{expected:?} in {shown}");

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use crate::executor::agent::{Kind, Profile};
 use crate::executor::{Ended, Executor, Frame, Launch, Progress, Run, Settings, StartError};
@@ -113,9 +113,9 @@ impl Stage {
         }
     }
 
-    pub(super) async fn start(&self) -> Result<(Executor, Run, mpsc::Receiver<Progress>), StartError> {
+    pub(super) async fn start(&self) -> Result<(Executor, Run, watch::Receiver<Option<Progress>>), StartError> {
         let executor = Executor::new(self.settings.clone());
-        let (progress, lines) = mpsc::channel(16);
+        let (progress, lines) = watch::channel(None);
         let run = soon("start", executor.start(self.launch(), progress)).await?;
         Ok((executor, run, lines))
     }

@@ -1,0 +1,64 @@
+//! What an agent of one's own says of its work, and how people get to see it.
+
+use serde_json::{Value, json};
+
+use crate::person::{Person, behind_a_proxy_with};
+use crate::server::{Server, field};
+
+const ROLES: &str = "[[role]]\nname = \"submitter\"\nprincipals = [\"sue@example.com\"]\n[[role]]\nname = \"operator\"\nprincipals = [\"olga@example.com\"]\n";
+
+/// A server whose agent `own` is this shell script.
+fn with_agent(script: &str) -> Server {
+    let agent = format!("[agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\narguments = [\"-c\", {}]\n", json!(script));
+    behind_a_proxy_with(ROLES, &agent)
+}
+
+/// Runs the agent to the end of its task: the task and its events.
+fn run(server: &Server) -> (Value, Vec<Value>) {
+    let sue = Person::new(server, "sue@example.com");
+    let (status, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
+    assert_eq!(status, 201, "{task:#}");
+    let id = field(&task, "task_id");
+    let ended = sue.wait_for(&id, &["completed", "failed", "denied", "timed_out"]);
+    assert_eq!(field(&ended, "status"), "completed", "{ended:#}");
+    let (_, page) = sue.get(&format!("/v1/tasks/{id}/events?limit=1000"));
+    (ended, page["events"].as_array().cloned().unwrap_or_default())
+}
+
+fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    events.iter().filter(|e| e["kind"] == kind).collect()
+}
+
+const DONE: &str = "printf '{\"status\":\"completed\",\"summary\":\"done\"}' > \"$CODA_TASK_DIR/r\"; mv \"$CODA_TASK_DIR/r\" \"$CODA_TASK_DIR/result.json\"";
+
+#[test]
+fn an_agent_that_floods_its_progress_is_heard_now_and_then_and_leaves_no_decision_for_each_line() {
+    let script = format!(
+        "i=0; while [ $i -lt 20000 ]; do echo '{{\"message\":\"line '$i'\"}}'; i=$((i+1)); done >> \"$CODA_TASK_DIR/status.jsonl\"; {DONE}"
+    );
+    let server = with_agent(&script);
+    let (_, events) = run(&server);
+    let told = of_kind(&events, "progress").len();
+    assert!((1..200).contains(&told), "{told} progress events for 20000 lines");
+    // The result and the diff are judged on record, the prompt before the task began; the lines are not.
+    let judged = of_kind(&events, "judged");
+    assert_eq!(judged.len(), 2, "{judged:#?}");
+}
+
+#[test]
+fn a_secret_in_a_progress_line_or_in_the_diff_is_masked_and_the_rest_stays_readable() {
+    // Put together in the script, so that no scanner of sources takes it for a real one.
+    let script = format!(
+        "s=ghp\"_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8\"; echo \"before $s after\" > token.txt; echo '{{\"message\":\"before '$s' after\"}}' >> \"$CODA_TASK_DIR/status.jsonl\"; {DONE}"
+    );
+    let server = with_agent(&script);
+    let (ended, events) = run(&server);
+    let id = field(&ended, "task_id");
+    let (_, diff) = Person::new(&server, "sue@example.com").get(&format!("/v1/tasks/{id}/diff"));
+    let progress = of_kind(&events, "progress");
+    let line = progress.last().map(|e| e["body"]["message"].to_string()).unwrap_or_default();
+    for text in [diff.to_string(), line] {
+        assert!(text.contains("before ") && text.contains(" after"), "{text}");
+        assert!(!text.contains("a1B2c3D4e5F6"), "{text}");
+    }
+}
