@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub mod calls;
 pub mod decisions;
 mod events;
+pub mod inbox;
 mod policy_sets;
 mod retention;
 mod row;
@@ -191,3 +192,6 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     ))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

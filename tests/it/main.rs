@@ -9,4 +9,5 @@ mod kill;
 mod main_job;
 mod person;
 mod policy;
+mod reading;
 mod server;

@@ -7,7 +7,7 @@ use super::context::{CliError, Context, Format};
 use super::print;
 use crate::id::ApprovalId;
 use crate::policy::contract::{Finding, Requirement};
-use crate::service::{ApprovalItem, ApprovalView};
+use crate::service::{ApprovalItem, ApprovalPage, ApprovalView};
 
 /// Verbs about requests for approval.
 #[derive(Debug, Subcommand)]
@@ -68,13 +68,12 @@ async fn list(status: Option<String>, context: &Context) -> Result<(), CliError>
     if context.format == Format::Json {
         return print::json(&answer);
     }
-    let items = answer["approvals"].as_array().cloned().unwrap_or_default();
-    if items.is_empty() {
+    let page: ApprovalPage = serde_json::from_value(answer).map_err(unknown_form)?;
+    if page.approvals.is_empty() {
         return print::line("nothing waits for a decision");
     }
     let mut rows = Vec::new();
-    for item in items {
-        let view = view(item)?;
+    for view in page.approvals {
         rows.push(vec![
             view.approval_id.to_string(),
             colour(&view.status),
@@ -84,7 +83,11 @@ async fn list(status: Option<String>, context: &Context) -> Result<(), CliError>
             print::short(&view.demand.reason, 60),
         ]);
     }
-    print::raw(&print::table(&["APPROVAL", "STATUS", "GATE", "ASKED BY", "EXPIRES", "WHY"], &rows))
+    print::raw(&print::table(&["APPROVAL", "STATUS", "GATE", "ASKED BY", "EXPIRES", "WHY"], &rows))?;
+    if page.more {
+        print::progress("there are more than these; --status shows one kind");
+    }
+    Ok(())
 }
 
 async fn decide(context: &Context, approval: &str, decision: &str, reason: &str) -> Result<(), CliError> {
@@ -178,8 +181,11 @@ fn colour(status: &str) -> String {
 }
 
 fn view(value: Value) -> Result<ApprovalView, CliError> {
-    serde_json::from_value(value)
-        .map_err(|e| CliError::Failed(format!("the server tells of an approval in a form that this coda does not know: {e}")))
+    serde_json::from_value(value).map_err(unknown_form)
+}
+
+fn unknown_form(e: serde_json::Error) -> CliError {
+    CliError::Failed(format!("the server tells of an approval in a form that this coda does not know: {e}"))
 }
 
 fn approval_id(text: &str) -> Result<ApprovalId, CliError> {

@@ -1,7 +1,7 @@
 //! Steering and deciding: cancel, answer, approve, deny.
 
 use super::submit::without_controls;
-use super::views::{ApprovalItem, ApprovalView, Decision, TaskView, VoteView};
+use super::views::{ApprovalItem, ApprovalPage, ApprovalView, Decision, TaskView, VoteView};
 use super::{Service, ServiceError, whole};
 use crate::approval::decide::may_decide;
 use crate::approval::request::{Approval, Standing, Vote};
@@ -10,7 +10,8 @@ use crate::id::{ApprovalId, TaskId};
 use crate::identity::{Principal, Proof, Role};
 use crate::task::{EndedBy, Reason, Status, Task, Waiting};
 
-const LIST: u32 = 200;
+/// Requests in one listing.
+const LIST: usize = 200;
 const MAX_REASON_BYTES: usize = 4096;
 
 impl Service {
@@ -55,8 +56,9 @@ impl Service {
         self.view(&task).await
     }
 
-    /// Requests that the principal may decide or has made; `open` first, newest first. `status` filters by word.
-    pub async fn approvals(&self, who: &Principal, status: Option<&str>) -> Result<Vec<ApprovalView>, ServiceError> {
+    /// Requests that the principal may decide or has made, without their contents; `open` first, newest first. `status`
+    /// filters by word.
+    pub async fn approvals(&self, who: &Principal, status: Option<&str>) -> Result<ApprovalPage, ServiceError> {
         let standing = status
             .map(|word| {
                 serde_json::from_value::<Standing>(serde_json::Value::String(word.to_owned())).map_err(|_| {
@@ -67,22 +69,17 @@ impl Service {
                 })
             })
             .transpose()?;
-        let tenant = who.tenant.clone();
-        let approvals = self.0.store.call(move |s| s.approvals(&tenant, standing, LIST)).await?;
-        let mut views = Vec::new();
-        for approval in approvals {
-            let id = approval.task.clone();
-            let task = self.0.store.call(move |s| s.task(&id)).await?;
-            if sees(who, &approval, &task) {
-                views.push(view(who, &approval, &task));
-            }
-        }
-        Ok(views)
+        let (tenant, reader) = (who.tenant.clone(), who.clone());
+        let (found, more) =
+            self.0.store.call(move |s| s.approvals(&tenant, standing, LIST, |a, task| sees(&reader, a, task))).await?;
+        let listed = |(approval, task): &(Approval, Task)| ApprovalView { items: Vec::new(), ..view(who, approval, task) };
+        Ok(ApprovalPage { approvals: found.iter().map(listed).collect(), more })
     }
 
     /// One request.
     pub async fn approval(&self, who: &Principal, id: &ApprovalId) -> Result<ApprovalView, ServiceError> {
         let (approval, task) = self.visible(who, id).await?;
+        self.note_read(who, &task, "approval").await?;
         Ok(view(who, &approval, &task))
     }
 

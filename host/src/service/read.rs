@@ -6,7 +6,7 @@ use crate::env;
 use crate::event::TaskEvent;
 use crate::id::TaskId;
 use crate::identity::{Principal, Role};
-use crate::store::tasks::Scope;
+use crate::store::inbox::Scope;
 use crate::task::{Status, Task};
 
 const PAGE: u32 = 50;
@@ -17,15 +17,18 @@ const SUMMARY_CHARS: usize = 100;
 impl Service {
     /// The principal's tasks of the inbox window (24 h, plus everything that still waits), newest first.
     pub async fn inbox(&self, who: &Principal, query: InboxQuery) -> Result<InboxPage, ServiceError> {
-        let everybody = query.all && (who.has_role_somewhere(Role::VIEWER) || who.has_role_somewhere(Role::OPERATOR));
-        if query.all && !everybody {
+        let reads = |role: &Role| [Role::VIEWER, Role::OPERATOR].contains(&role.0.as_str());
+        let grants = who.grants.iter().filter(|g| query.all && reads(&g.role));
+        let others: Vec<_> = grants.map(|g| g.labels.clone()).collect();
+        if query.all && others.is_empty() {
             return Err(ServiceError::Forbidden("the tasks of others need the role viewer or operator".into()));
         }
         let before = query.cursor.as_deref().map(read_cursor).transpose()?;
         let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let scope = Scope {
             tenant: who.tenant.clone(),
-            principal: (!everybody).then(|| who.name.clone()),
+            principal: who.name.clone(),
+            others,
             since_ms: env::now_ms().saturating_sub(self.0.settings.inbox_window_s * 1000),
         };
         let (tasks, counts) = self
@@ -40,13 +43,7 @@ impl Service {
         let next_cursor = more.then(|| tasks.get(limit as usize - 1).map(cursor_after)).flatten();
         let mut views = Vec::with_capacity(tasks.len());
         for task in tasks.iter().take(limit as usize) {
-            // Whoever reads others' tasks does so with a role that may be scoped by label.
-            let visible = task.principal == who.name
-                || who.has_role(Role::VIEWER, &task.labels)
-                || who.has_role(Role::OPERATOR, &task.labels);
-            if visible {
-                views.push(self.view(task).await?);
-            }
+            views.push(self.view(task).await?);
         }
         Ok(InboxPage { tasks: views, counts, next_cursor })
     }
@@ -54,9 +51,7 @@ impl Service {
     /// One task with its result.
     pub async fn task(&self, who: &Principal, task: &TaskId) -> Result<TaskView, ServiceError> {
         let task = self.readable(who, task).await?;
-        if task.principal != who.name {
-            self.note_read(who, &task, "task").await?;
-        }
+        self.note_read(who, &task, "task").await?;
         let mut view = self.view(&task).await?;
         view.result.clone_from(&task.result);
         view.files_changed = task.result.as_ref().and_then(|r| serde_json::from_value(r.get("files_changed")?.clone()).ok());
@@ -66,6 +61,7 @@ impl Service {
     /// A unified diff of the files that the task changed, screened.
     pub async fn diff(&self, who: &Principal, task: &TaskId) -> Result<String, ServiceError> {
         let task = self.readable(who, task).await?;
+        self.note_read(who, &task, "diff").await?;
         let path = self.0.home.join("tasks").join(task.id.as_str()).join("changes.diff");
         match tokio::fs::read_to_string(&path).await {
             Ok(diff) => Ok(diff),
@@ -77,7 +73,12 @@ impl Service {
     /// The task's events after `after`, at most `limit`.
     pub async fn events(&self, who: &Principal, task: &TaskId, after: u64, limit: u32) -> Result<Vec<TaskEvent>, ServiceError> {
         let task = self.readable(who, task).await?;
-        Ok(self.0.store.call(move |s| s.events(Some(&task.id), after, limit.clamp(1, MAX_EVENTS))).await?)
+        let id = task.id.clone();
+        let events = self.0.store.call(move |s| s.events(Some(&id), after, limit.clamp(1, MAX_EVENTS))).await?;
+        if !events.is_empty() {
+            self.note_read(who, &task, "events").await?;
+        }
+        Ok(events)
     }
 
     /// As `events`, but waits up to `wait` for the first one.
@@ -103,9 +104,7 @@ impl Service {
     /// Whether the principal may watch this task, and if so where its transcript lies.
     pub async fn watch(&self, who: &Principal, task: &TaskId) -> Result<Watchable, ServiceError> {
         let task = self.readable(who, task).await?;
-        if task.principal != who.name {
-            self.note_read(who, &task, "terminal").await?;
-        }
+        self.note_read(who, &task, "terminal").await?;
         let transcript = self.0.home.join("tasks").join(task.id.as_str()).join("transcript.cast");
         Ok(Watchable { task: task.id, status: task.status, transcript, ended_ms: task.ended_ms })
     }
@@ -116,7 +115,10 @@ impl Service {
     }
 
     /// Reading somebody else's task is on record.
-    async fn note_read(&self, who: &Principal, task: &Task, what: &'static str) -> Result<(), ServiceError> {
+    pub(super) async fn note_read(&self, who: &Principal, task: &Task, what: &'static str) -> Result<(), ServiceError> {
+        if task.principal == who.name {
+            return Ok(());
+        }
         let (actor, task) = (who.name.clone(), task.clone());
         Ok(self.0.store.call(move |s| s.note_read(&actor, &task, what)).await?)
     }

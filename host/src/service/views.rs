@@ -129,6 +129,15 @@ pub struct ApprovalSummary {
     pub reason: String,
 }
 
+/// Requests for approval, the open ones first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApprovalPage {
+    /// Without items: `items` is empty in each.
+    pub approvals: Vec<ApprovalView>,
+    /// Whether there are more than these.
+    pub more: bool,
+}
+
 /// A request for approval as those who may decide, and its requester, see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApprovalView {
@@ -146,7 +155,7 @@ pub struct ApprovalView {
     pub acting_as: String,
     /// Gate word.
     pub gate: String,
-    /// What exactly would pass: prompt text, or each call (tool, arguments, working directory). Screened.
+    /// What exactly would pass: prompt text, or each call (tool, arguments, working directory). Screened. Empty in lists.
     pub items: Vec<ApprovalItem>,
     /// Why, and what would happen.
     pub demand: Demand,

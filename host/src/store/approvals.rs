@@ -47,16 +47,6 @@ impl Store {
         self.read(|tx| read_one(tx, id))
     }
 
-    /// Requests of a tenant, open first, then newest first.
-    pub fn approvals(&self, tenant: &str, standing: Option<Standing>, limit: u32) -> Result<Vec<Approval>, StoreError> {
-        self.read(|tx| {
-            let only = standing.map(|s| format!("AND status = '{}'", s.as_str())).unwrap_or_default();
-            let sql =
-                format!("SELECT * FROM approval WHERE tenant = ?1 {only} ORDER BY status <> 'open', created_ms DESC LIMIT ?2");
-            collect(tx, &sql, rusqlite::params![tenant, limit])
-        })
-    }
-
     /// The newest request of a task that is open, or approved and not used up.
     pub fn pending_approval(&self, task: &TaskId) -> Result<Option<Approval>, StoreError> {
         self.read(|tx| {
@@ -325,7 +315,7 @@ fn read_one(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Approval, StoreErro
         .ok_or_else(|| StoreError::NotFound { what: format!("approval {id}") })
 }
 
-fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, StoreError> {
+pub(super) fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, StoreError> {
     let mut statement = tx.prepare_cached(
         "SELECT principal, roles, approve, reason, time_ms FROM vote WHERE approval = ?1 ORDER BY time_ms, principal",
     )?;
@@ -343,7 +333,7 @@ fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, StoreError>
     Ok(votes)
 }
 
-fn read(row: &Row<'_>) -> Result<Approval, StoreError> {
+pub(super) fn read(row: &Row<'_>) -> Result<Approval, StoreError> {
     Ok(Approval {
         id: word(row, "id")?,
         tenant: row.get("tenant")?,

@@ -1,7 +1,5 @@
 //! Tasks and their attempts.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
 use serde_json::{Value, json};
 
@@ -24,17 +22,6 @@ pub struct Patch {
     pub exit: Option<String>,
     /// More for the event's body.
     pub body: Option<Value>,
-}
-
-/// Which tasks an inbox holds.
-#[derive(Debug, Clone)]
-pub struct Scope {
-    /// Tenant.
-    pub tenant: String,
-    /// Whose; `None` = everybody's.
-    pub principal: Option<String>,
-    /// Accepted at or after; tasks that still wait or run are in scope however old.
-    pub since_ms: Millis,
 }
 
 /// An attempt that was running when the server stopped.
@@ -66,61 +53,6 @@ impl Store {
             let sql = format!("SELECT {COLUMNS} FROM task WHERE session = ?1");
             let found = tx.query_row(&sql, [session.as_str()], |row| Ok(read(row))).optional()?;
             found.transpose()?.ok_or_else(|| StoreError::NotFound { what: format!("session {session}") })
-        })
-    }
-
-    /// Newest first; `before` is the last task of the page before.
-    pub fn inbox(
-        &self,
-        scope: &Scope,
-        status: &[Status],
-        before: Option<(Millis, &str)>,
-        limit: u32,
-    ) -> Result<Vec<Task>, StoreError> {
-        self.read(|tx| {
-            let wanted = if status.is_empty() { Status::ALL.to_vec() } else { status.to_vec() };
-            let words: Vec<String> = wanted.iter().map(|s| format!("'{}'", s.as_str())).collect();
-            let (before_ms, before_id) = before.unwrap_or((u64::MAX >> 1, "~"));
-            let sql = format!(
-                "SELECT {COLUMNS} FROM task WHERE tenant = :tenant {} AND (created_ms, id) < (:before_ms, :before_id) AND status IN ({}) \
-                 AND (created_ms >= :since OR {OPEN}) ORDER BY created_ms DESC, id DESC LIMIT :limit",
-                whose(scope),
-                words.join(", ")
-            );
-            let mut statement = tx.prepare_cached(&sql)?;
-            let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = Vec::with_capacity(6);
-            let (since, before_ms) = (signed(scope.since_ms), signed(before_ms));
-            parameters.extend_from_slice(&[
-                (":tenant", &scope.tenant as &dyn rusqlite::ToSql),
-                (":before_ms", &before_ms),
-                (":before_id", &before_id),
-                (":since", &since),
-                (":limit", &limit),
-            ]);
-            if let Some(principal) = &scope.principal {
-                parameters.push((":principal", principal));
-            }
-            let rows = statement.query_map(parameters.as_slice(), |row| Ok(read(row)))?;
-            rows.map(|row| row?).collect()
-        })
-    }
-
-    /// Every status with its count.
-    pub fn counts(&self, scope: &Scope) -> Result<BTreeMap<String, u64>, StoreError> {
-        self.read(|tx| {
-            let mut counts: BTreeMap<String, u64> = Status::ALL.iter().map(|s| (s.as_str().to_owned(), 0)).collect();
-            let sql = format!("SELECT status, count(*) AS n FROM task WHERE tenant = :tenant {} AND (created_ms >= :since OR {OPEN}) GROUP BY status", whose(scope));
-            let mut statement = tx.prepare_cached(&sql)?;
-            let since = signed(scope.since_ms);
-            let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":tenant", &scope.tenant), (":since", &since)];
-            if let Some(principal) = &scope.principal {
-                parameters.push((":principal", principal));
-            }
-            let mut rows = statement.query(parameters.as_slice())?;
-            while let Some(row) = rows.next()? {
-                counts.insert(row.get("status")?, unsigned(row, "n")?);
-            }
-            Ok(counts)
         })
     }
 
@@ -311,13 +243,6 @@ pub(super) fn get(tx: &Transaction<'_>, id: &TaskId) -> Result<Task, StoreError>
     let sql = format!("SELECT {COLUMNS} FROM task WHERE id = ?1");
     let found = tx.prepare_cached(&sql)?.query_row([id.as_str()], |row| Ok(read(row))).optional()?;
     found.transpose()?.ok_or_else(|| StoreError::NotFound { what: format!("task {id}") })
-}
-
-fn whose(scope: &Scope) -> &'static str {
-    match scope.principal {
-        Some(_) => "AND principal = :principal",
-        None => "",
-    }
 }
 
 pub(super) fn insert(tx: &Transaction<'_>, task: &Task, key: Option<&str>) -> Result<(), StoreError> {

@@ -3,11 +3,10 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::{Body, Params};
 use crate::id::ApprovalId;
-use crate::service::{ApprovalView, Decision};
+use crate::service::{ApprovalPage, ApprovalView, Decision};
 use crate::web::WebState;
 use crate::web::error::ApiError;
 use crate::web::identify::{Person, Who};
@@ -24,13 +23,12 @@ pub(super) async fn list(
     State(state): State<WebState>,
     Who(who): Who,
     Params(listing): Params<Listing>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ApprovalPage>, ApiError> {
     if let Some(word) = listing.status.as_deref().filter(|word| !STATUSES.contains(word)) {
         let known = STATUSES.join(", ");
         return Err(ApiError::invalid(format!("unknown status '{}': use {known}", word.escape_default())));
     }
-    let approvals = state.service.approvals(&who, listing.status.as_deref()).await?;
-    Ok(Json(json!({ "approvals": approvals })))
+    Ok(Json(state.service.approvals(&who, listing.status.as_deref()).await?))
 }
 
 pub(super) async fn show(

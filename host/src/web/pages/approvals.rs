@@ -11,7 +11,7 @@ use super::{Head, clock, page, refusal, relative, sentence};
 use crate::id::ApprovalId;
 use crate::identity::Principal;
 use crate::policy::contract::{Coverage, Demand, Finding, Requirement, Reversible};
-use crate::service::{ApprovalItem, ApprovalView};
+use crate::service::{ApprovalItem, ApprovalPage, ApprovalView};
 use crate::web::WebState;
 use crate::web::api::decision;
 use crate::web::error::ApiError;
@@ -19,13 +19,13 @@ use crate::web::identify::{Person, Visitor};
 
 pub(super) async fn queue(State(state): State<WebState>, Visitor(who): Visitor) -> Response {
     match state.service.approvals(&who, None).await {
-        Ok(views) => super::html(page("Approvals", Some(&who), Head::Refreshing, &queue_content(&views))),
+        Ok(list) => super::html(page("Approvals", Some(&who), Head::Refreshing, &queue_content(&list))),
         Err(error) => refusal(&error.into(), Some(&who)),
     }
 }
 
-fn queue_content(views: &[ApprovalView]) -> Markup {
-    let (open, settled): (Vec<_>, Vec<_>) = views.iter().partition(|v| v.status == "open");
+fn queue_content(list: &ApprovalPage) -> Markup {
+    let (open, settled): (Vec<_>, Vec<_>) = list.approvals.iter().partition(|v| v.status == "open");
     html! {
         h1 { "Approvals" }
         @if open.is_empty() { p.hint { "Nothing waits for a decision." } }
@@ -34,6 +34,7 @@ fn queue_content(views: &[ApprovalView]) -> Markup {
             h2 { "Settled" }
             ul.cards { @for view in &settled { (card(view)) } }
         }
+        @if list.more { p.hint { "There are more than these; `coda approval list --status open` shows one kind." } }
     }
 }
 

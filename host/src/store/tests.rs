@@ -1,0 +1,171 @@
+//! Verbs over a real database file: what lists show and what retention takes.
+
+use std::collections::BTreeMap;
+
+use super::Store;
+use super::accept::Bounds;
+use super::decisions::DecisionRecord;
+use super::inbox::Scope;
+use crate::approval::request::{Approval, Item, Standing, call_key};
+use crate::env;
+use crate::id::{ApprovalId, DecisionId, SessionId, TaskId};
+use crate::identity::{ClientInfo, DEFAULT_TENANT};
+use crate::policy::contract::{Demand, Gate, Permissions, Requirement, Usage};
+use crate::task::{Status, Task, Waiting};
+
+const ROOMY: Bounds = Bounds { queued: 10_000, per_principal: 10_000 };
+
+fn task(principal: &str) -> Task {
+    let session = SessionId::new();
+    Task {
+        id: TaskId::new(),
+        chain: session.clone(),
+        previous: None,
+        session,
+        tenant: DEFAULT_TENANT.into(),
+        principal: principal.into(),
+        roles: Vec::new(),
+        client: ClientInfo::default(),
+        prompt: "go".into(),
+        context: String::new(),
+        workflow_protocol: false,
+        agent: "runbook".into(),
+        workspace: None,
+        permissions: Permissions::default(),
+        labels: BTreeMap::new(),
+        marks: BTreeMap::new(),
+        usage: Usage::default(),
+        timeout_s: 60,
+        status: Status::Queued,
+        waiting: None,
+        attempt: 0,
+        acting_as: principal.into(),
+        created_ms: env::now_ms(),
+        started_ms: None,
+        ended_ms: None,
+        reason: None,
+        result: None,
+        progress: None,
+        version: 0,
+    }
+}
+
+fn decision(task: &Task) -> DecisionRecord {
+    DecisionRecord {
+        id: DecisionId::new(),
+        tenant: task.tenant.clone(),
+        task: task.id.clone(),
+        gate: Gate::Prompt,
+        time_ms: task.created_ms,
+        generation: 1,
+        set_digest: String::new(),
+        verdict: "allow".into(),
+        steps: Vec::new(),
+        findings: Vec::new(),
+        marks: BTreeMap::new(),
+        input_sha256: String::new(),
+        content: String::new(),
+    }
+}
+
+fn request(task: &Task, role: &str) -> Approval {
+    Approval {
+        id: ApprovalId::new(),
+        tenant: task.tenant.clone(),
+        task: task.id.clone(),
+        gate: Gate::Prompt,
+        standing: Standing::Open,
+        items: vec![Item {
+            call_key: call_key(&task.id, Gate::Prompt, "prompt", &task.prompt, ""),
+            title: "prompt".into(),
+            content: task.prompt.clone(),
+            content_sha256: String::new(),
+            working_directory: String::new(),
+            marked: Vec::new(),
+            grounds: std::collections::BTreeSet::new(),
+        }],
+        demand: Demand {
+            findings: Vec::new(),
+            approvals: Vec::new(),
+            allow_requester: false,
+            expires_after_s: 0,
+            reason: String::new(),
+        },
+        decision: DecisionId::new(),
+        generation: 1,
+        set_digest: String::new(),
+        requester: task.principal.clone(),
+        requirements: vec![Requirement { role: role.into(), count: 1 }],
+        allow_requester: false,
+        created_ms: task.created_ms,
+        expires_ms: u64::from(u32::MAX) * 1000,
+        decided_ms: None,
+        reason: None,
+        votes: Vec::new(),
+    }
+}
+
+struct Stand {
+    _folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("coda.db")).expect("it opens");
+        Self { _folder: folder, store }
+    }
+
+    fn accept(&self, task: &Task) {
+        self.store.accept(task, None, &decision(task), None, ROOMY).expect("accepted");
+    }
+
+    /// A task whose prompt waits for somebody with this role.
+    fn ask(&self, principal: &str, role: &str, created_ms: u64) -> Approval {
+        let task = Task { status: Status::NeedsApproval, waiting: Some(Waiting::Parked), created_ms, ..task(principal) };
+        let request = request(&task, role);
+        self.store.accept(&task, None, &decision(&task), Some(&request), ROOMY).expect("accepted");
+        request
+    }
+}
+
+#[test]
+fn pages_and_counts_hold_what_a_role_scoped_by_label_may_see() {
+    let stand = Stand::new();
+    let labelled = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect::<BTreeMap<_, _>>();
+    for (n, labels) in [&[("env", "prod")][..], &[("env", "dev")], &[], &[("env", "prod"), ("team \"a\"", "x")]].iter().enumerate() {
+        stand.accept(&Task { labels: labelled(labels), created_ms: env::now_ms() + n as u64, ..task("pat") });
+    }
+    stand.accept(&task("vic"));
+    let seen = |others: Vec<BTreeMap<String, String>>| {
+        let scope = Scope { tenant: DEFAULT_TENANT.into(), principal: "vic".into(), others, since_ms: 0 };
+        let page = stand.store.inbox(&scope, &[], None, 50).expect("a page").len();
+        (page as u64, stand.store.counts(&scope).expect("counts")["queued"])
+    };
+    assert_eq!(seen(Vec::new()), (1, 1), "one's own");
+    assert_eq!(seen(vec![labelled(&[("env", "prod")])]), (3, 3));
+    assert_eq!(seen(vec![labelled(&[("env", "prod"), ("team \"a\"", "x")])]), (2, 2), "all labels of a grant");
+    assert_eq!(seen(vec![labelled(&[("env", "prod")]), labelled(&[("env", "dev")])]), (4, 4), "any grant");
+    assert_eq!(seen(vec![labelled(&[])]), (5, 5), "a role without labels is for everything");
+}
+
+#[test]
+fn a_listing_goes_on_past_the_requests_of_others() {
+    let stand = Stand::new();
+    let mine = stand.ask("ann", "dba", env::now_ms() - 10_000);
+    for n in 0..250 {
+        stand.ask("pat", "approver", env::now_ms() - n);
+    }
+    let list = |limit, role: &'static str| {
+        let wanted = move |a: &Approval, _: &Task| a.requirements[0].role == role;
+        stand.store.approvals(DEFAULT_TENANT, None, limit, wanted).expect("a listing")
+    };
+    let (found, more) = list(200, "dba");
+    assert_eq!((found.len(), more), (1, false));
+    assert_eq!(found[0].0.id, mine.id);
+    let (found, more) = list(200, "approver");
+    assert_eq!((found.len(), more), (200, true));
+    assert!(found.windows(2).all(|w| w[0].0.created_ms >= w[1].0.created_ms), "newest first");
+    assert_eq!(list(250, "approver").1, false, "as many as fit");
+}
