@@ -188,3 +188,28 @@ pub struct Task {
     /// Changes with every change of the task; compare-and-set uses it.
     pub version: u64,
 }
+
+/// Most characters of an agent's or a policy's words that reasons, requests, events and lists carry.
+pub const MAX_WORDS_CHARS: usize = 4096;
+
+/// The part of somebody's words that goes where there is no room for all of them; an agent's stand whole in its result.
+#[must_use]
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_WORDS_CHARS) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_words_are_cut_between_characters_and_say_so() {
+        assert_eq!(shortened("kept"), "kept");
+        assert_eq!(shortened(&"é".repeat(MAX_WORDS_CHARS)).chars().count(), MAX_WORDS_CHARS);
+        let cut = shortened(&"é".repeat(MAX_WORDS_CHARS + 1));
+        assert!(cut.ends_with("é…") && cut.chars().count() == MAX_WORDS_CHARS + 1);
+    }
+}

@@ -62,3 +62,20 @@ fn a_secret_in_a_progress_line_or_in_the_diff_is_masked_and_the_rest_stays_reada
         assert!(!text.contains("a1B2c3D4e5F6"), "{text}");
     }
 }
+
+#[test]
+fn an_agent_that_talks_at_length_fills_its_result_and_no_list() {
+    let long = "head -c 300000 /dev/zero | tr '\\0' x";
+    let script = format!(
+        "printf '{{\"status\":\"completed\",\"feedback\":\"%s\",\"summary\":\"%s\"}}' \"$({long})\" \"$({long})\" > \"$CODA_TASK_DIR/r\"; mv \"$CODA_TASK_DIR/r\" \"$CODA_TASK_DIR/result.json\""
+    );
+    let server = with_agent(&script);
+    let (ended, events) = run(&server);
+    assert_eq!(field(&ended["result"], "summary").len(), 300_000, "the result keeps all of it");
+    let (_, inbox) = Person::new(&server, "sue@example.com").get("/v1/tasks");
+    let summary = field(&inbox["tasks"][0], "summary");
+    assert!(summary.ends_with("x…") && summary.chars().count() == 4097, "{} characters", summary.chars().count());
+    for listed in [inbox.to_string(), Value::from(events).to_string()] {
+        assert!(listed.len() < 30_000, "{} bytes", listed.len());
+    }
+}

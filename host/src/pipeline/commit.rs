@@ -17,12 +17,11 @@ use crate::policy::{Judgment, Stopped};
 use crate::store::StoreError;
 use crate::store::tasks::Patch;
 use crate::task::state::Happening;
-use crate::task::{EndedBy, Reason, Status, Task};
+use crate::task::{EndedBy, Reason, Status, Task, shortened};
 
 /// What of a result is kept; everything else that an agent writes is dropped.
 const FIELDS: [&str; 7] = ["status", "summary", "feedback", "artifacts", "errors", "plan", "workflow"];
 const MAX_PLAN: usize = 100;
-const MAX_REASON_CHARS: usize = 1000;
 const WITHHELD: &str = "withheld.json";
 
 impl Pipeline {
@@ -136,7 +135,7 @@ impl Pipeline {
     /// Ends, asks or parks by the status that the agent gives.
     async fn settle(&self, task: &Task, running: &Running, result: Map<String, Value>, exit: String) -> Result<(), StoreError> {
         let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (status, summary, feedback) = (text("status"), short(&text("summary")), text("feedback"));
+        let (status, summary, feedback) = (text("status"), shortened(&text("summary")), text("feedback"));
         let plan = plan_of(&result);
         let patch = Patch { result: Some(Value::Object(result)), exit: Some(exit), body: None };
         let end = |status, reason| Happening::End(status, reason);
@@ -150,7 +149,7 @@ impl Pipeline {
             "failed" => end(Status::Failed, agent("failed", summary)),
             other => end(
                 Status::Failed,
-                agent("bad-status", format!("the agent's result has the unknown status '{}'", other.escape_default())),
+                agent("bad-status", format!("the agent's result has the unknown status '{}'", other.chars().take(80).collect::<String>().escape_default())),
             ),
         };
         self.finish(&task.id, happening, patch).await
@@ -275,14 +274,6 @@ impl Pipeline {
             if result.get("status").and_then(Value::as_str) == Some("completed") { Status::Completed } else { Status::Failed };
         let patch = Patch { result: Some(Value::Object(result)), ..Patch::default() };
         self.finish(&task.id, Happening::End(status, agent(status.as_str(), summary)), patch).await
-    }
-}
-
-/// The part of an agent's words that goes into reasons, events and lists; the whole stands in the result.
-fn short(text: &str) -> String {
-    match text.char_indices().nth(MAX_REASON_CHARS) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::event::TaskEvent;
 use crate::id::TaskId;
 use crate::identity::{Principal, Role};
 use crate::store::inbox::Scope;
-use crate::task::{Status, Task};
+use crate::task::{Status, Task, shortened};
 
 const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 200;
@@ -126,7 +126,7 @@ impl Service {
     /// A task as its owner sees it, without the result.
     pub(super) async fn view(&self, task: &Task) -> Result<TaskView, ServiceError> {
         let approval = self.approval_summary(task).await?;
-        let text = |name: &str| task.result.as_ref().and_then(|r| r.get(name)?.as_str().map(str::to_owned));
+        let text = |name: &str| task.result.as_ref().and_then(|r| r.get(name)?.as_str().map(shortened));
         let viewer_url = format!("{}/tasks/{}", self.0.settings.public_url, task.id);
         Ok(TaskView {
             task_id: task.id.clone(),
@@ -164,7 +164,7 @@ impl Service {
             approval_id: a.id,
             requirements: a.requirements,
             expires_at: env::rfc3339(a.expires_ms),
-            reason: a.demand.reason,
+            reason: shortened(&a.demand.reason),
         }))
     }
 }
