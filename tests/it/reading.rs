@@ -74,3 +74,29 @@ fn reading_the_diff_the_events_or_a_request_of_others_is_on_record() {
     assert!(shown["items"].to_string().contains("rm -rf"), "{shown:#}");
     assert_eq!(reads(&field(&held, "task_id")), ["approval"]);
 }
+
+#[test]
+fn what_was_judged_of_a_context_is_on_record_whether_it_passed_or_not() {
+    let server = labelled();
+    let (sue, olga) = (Person::new(&server, "sue@example.com"), Person::new(&server, "olga@example.com"));
+    let submit = |context: &str| {
+        sue.post("/v1/tasks", &json!({ "prompt": "```sh\necho hello\n```", "agent": "runbook", "context": context }))
+    };
+    let log = |kind: &str, query: &str| -> Vec<Value> {
+        let (_, log) = olga.get(&format!("/v1/audit?limit=1000{query}"));
+        log["records"].as_array().into_iter().flatten().filter(|r| r["kind"] == kind).cloned().collect()
+    };
+    // Put together here, so that no scanner of sources takes it for a real one.
+    let secret = format!("{}_{}", "ghp", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8");
+    let (status, refused) = submit(&format!("the token is {secret}"));
+    assert_eq!(status, 400, "{refused:#}");
+    let records = log("context.refused", "");
+    assert_eq!(records.len(), 1, "{records:#?}");
+    assert_eq!(records[0]["actor"], "sue@example.com");
+    assert_eq!(log("decision", "").len(), 1, "its decision");
+    assert!(!Value::from(records).to_string().contains(&secret));
+    let (status, task) = submit("the table is main.sales");
+    assert_eq!(status, 201, "{task:#}");
+    let of_task = log("decision", &format!("&task={}", field(&task, "task_id")));
+    assert!(of_task.len() >= 2 && of_task.iter().take(2).all(|r| r["body"]["gate"] == "prompt"), "{of_task:#?}");
+}

@@ -23,14 +23,12 @@ impl Service {
     pub async fn submit(&self, who: &Principal, client: &ClientInfo, submission: Submission) -> Result<TaskView, ServiceError> {
         let mut warnings = Vec::new();
         let mut task = self.draft(who, client, &submission, &mut warnings).await?;
-        if let Some(stopped) = self.judge_context(&task).await? {
-            return Err(stopped);
-        }
+        let mut records = Vec::from_iter(self.judge_context(&mut task).await?);
         let subject = Subject::Prompt { text: task.prompt.clone(), context: task.context.clone() };
-        let judgment = self.0.policies.judge(event_of(&task, BTreeMap::new(), 0, subject, "")).await;
-        task.marks = merge_marks(BTreeMap::new(), &judgment.marks);
+        let judgment = self.0.policies.judge(event_of(&task, task.marks.clone(), 0, subject, "")).await;
+        task.marks = merge_marks(task.marks, &judgment.marks);
         let screened = judgment.screened().to_owned();
-        let record = DecisionRecord::of(&judgment, &task.tenant, &task.id, task.created_ms, screened.clone());
+        records.push(DecisionRecord::of(&judgment, &task.tenant, &task.id, task.created_ms, screened.clone()));
         task.prompt.clone_from(&screened);
         let approval = self.settle(&mut task, judgment);
         let bounds = Bounds { queued: self.0.settings.max_queued, per_principal: self.0.settings.max_open_per_principal };
@@ -38,7 +36,7 @@ impl Service {
         let this = self.clone();
         let (task, existed) = whole(async move {
             let accepted =
-                this.0.store.call(move |s| s.accept(&task, key.as_deref(), &record, approval.as_ref(), bounds)).await?;
+                this.0.store.call(move |s| s.accept(&task, key.as_deref(), &records, approval.as_ref(), bounds)).await?;
             this.0.pipeline.look_for_work();
             Ok(match accepted {
                 Accepted::New(task) => (task, false),
@@ -174,22 +172,27 @@ impl Service {
         Ok(timeout)
     }
 
-    /// The context is text that the agent reads: judged like the prompt, and refused where it does not pass as it is.
-    async fn judge_context(&self, task: &Task) -> Result<Option<ServiceError>, ServiceError> {
+    /// The context is text that the agent reads: judged like the prompt, and refused where it does not pass as it is. Both
+    /// are on record: what passes with its task, what does not by itself.
+    async fn judge_context(&self, task: &mut Task) -> Result<Option<DecisionRecord>, ServiceError> {
         if task.context.is_empty() {
             return Ok(None);
         }
         let subject = Subject::Prompt { text: task.context.clone(), context: String::new() };
         let judgment = self.0.policies.judge(event_of(task, BTreeMap::new(), 0, subject, "")).await;
-        let refused = |findings: &[Finding]| ServiceError::Invalid(format!("the context was refused: {}", why(findings)));
-        Ok(match judgment.cleared().map_err(|stopped| stopped.1) {
-            Ok(cleared) if *cleared.get() == task.context => None,
-            Ok(_) => Some(ServiceError::Invalid(
-                "the context holds text that must not reach an agent, such as a secret: remove it".into(),
-            )),
-            Err(Stopped::Deny(findings)) => Some(refused(&findings)),
-            Err(Stopped::NeedsApproval(demand)) => Some(refused(&demand.findings)),
-        })
+        let screened = judgment.screened().to_owned();
+        let record = DecisionRecord::of(&judgment, &task.tenant, &task.id, task.created_ms, screened);
+        task.marks = merge_marks(BTreeMap::new(), &judgment.marks);
+        let refused = |findings: &[Finding]| format!("the context was refused: {}", why(findings));
+        let message = match judgment.cleared().map_err(|stopped| stopped.1) {
+            Ok(cleared) if *cleared.get() == task.context => return Ok(Some(record)),
+            Ok(_) => "the context holds text that must not reach an agent, such as a secret: remove it".into(),
+            Err(Stopped::Deny(findings)) => refused(&findings),
+            Err(Stopped::NeedsApproval(demand)) => refused(&demand.findings),
+        };
+        let principal = task.principal.clone();
+        self.0.store.call(move |s| s.refuse_context(&record, &principal)).await?;
+        Err(ServiceError::Invalid(message))
     }
 
     /// Gives the draft the state that the verdict on its prompt asks for.

@@ -49,12 +49,13 @@ impl Bounds {
 }
 
 impl Store {
-    /// Makes a task durable together with the decision on its prompt and, where people must decide, the request.
+    /// Makes a task durable together with the decisions on what was handed over, that on its prompt last, and, where people
+    /// must decide, the request.
     pub fn accept(
         &self,
         task: &Task,
         idempotency_key: Option<&str>,
-        decision: &DecisionRecord,
+        decisions: &[DecisionRecord],
         approval: Option<&NewApproval>,
         bounds: Bounds,
     ) -> Result<Accepted, StoreError> {
@@ -67,15 +68,29 @@ impl Store {
                 supersede(tx, task)?;
             }
             insert(tx, task, idempotency_key)?;
-            insert_decision(tx, decision)?;
+            for decision in decisions {
+                insert_decision(tx, decision)?;
+            }
             if let Some(approval) = approval {
                 insert_approval(tx, approval)?;
             }
             append_event(tx, task, "accepted", &json!({ "status": task.status.as_str(), "agent": task.agent }))?;
             let body = json!({ "agent": task.agent, "status": task.status.as_str(), "acting_as": task.acting_as, "permissions": name(&task.permissions),
-                "prompt_sha256": env::sha256_hex(task.prompt.as_bytes()), "decision": decision.id.as_str() });
+                "prompt_sha256": env::sha256_hex(task.prompt.as_bytes()), "decision": decisions.last().map(|d| d.id.as_str()) });
             append_audit(tx, "task.accepted", &task.principal, &task.tenant, Some(&task.id), &body)?;
             Ok(Accepted::New(Box::new(task.clone())))
+        })
+    }
+}
+
+impl Store {
+    /// Keeps that something was refused before it became a task: the decision, and who handed it over.
+    pub fn refuse_context(&self, decision: &DecisionRecord, principal: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            insert_decision(tx, decision)?;
+            let codes: Vec<&str> = decision.findings.iter().map(|f| f.code.as_str()).collect();
+            let body = json!({ "decision": decision.id.as_str(), "codes": codes, "context_sha256": decision.input_sha256 });
+            append_audit(tx, "context.refused", principal, &decision.tenant, None, &body).map(drop)
         })
     }
 }

@@ -113,7 +113,7 @@ impl Store {
                 return Err(StoreError::Conflict { what: format!("task {task}") });
             }
             let sql =
-                "SELECT id FROM decision WHERE task = ?1 AND gate = 'prompt' AND verdict <> 'deny' ORDER BY time_ms DESC LIMIT 1";
+                "SELECT id FROM decision WHERE task = ?1 AND gate = 'prompt' AND verdict <> 'deny' ORDER BY time_ms DESC, rowid DESC LIMIT 1";
             let id: Option<String> = tx.query_row(sql, [task.as_str()], |row| row.get(0)).optional()?;
             let id = id.ok_or_else(|| StoreError::NotFound { what: format!("decision on the prompt of {task}") })?;
             let decision =

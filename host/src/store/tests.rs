@@ -118,14 +118,14 @@ impl Stand {
     }
 
     fn accept(&self, task: &Task) {
-        self.store.accept(task, None, &decision(task), None, ROOMY).expect("accepted");
+        self.store.accept(task, None, &[decision(task)], None, ROOMY).expect("accepted");
     }
 
     /// A task whose prompt waits for somebody with this role.
     fn ask(&self, principal: &str, role: &str, created_ms: u64) -> Approval {
         let task = Task { status: Status::NeedsApproval, waiting: Some(Waiting::Parked), created_ms, ..task(principal) };
         let request = request(&task, role);
-        self.store.accept(&task, None, &decision(&task), Some(&request), ROOMY).expect("accepted");
+        self.store.accept(&task, None, &[decision(&task)], Some(&request), ROOMY).expect("accepted");
         request
     }
 }
