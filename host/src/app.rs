@@ -3,8 +3,10 @@
 
 mod faces;
 mod observe;
+mod open_doors;
 mod settings;
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +68,7 @@ impl App {
         if let Err(e) = policies.start().await {
             tracing::error!(error = %e, "the policy folder does not load");
         }
+        open_doors::say(&config);
         let places = Arc::new(Notify::new());
         let gates = Gatekeeper::new(store.clone(), policies.clone(), settings::gates(&config), places.clone());
         let gateway = Gateway::bind(settings::gateway(&config), Arc::new(gates.clone()))?;
@@ -157,6 +160,10 @@ async fn announce(url: &str, address: &str, accounts: &Accounts) {
     }
     println!("MCP endpoint: {url}/mcp");
     match accounts.mode() {
+        // A link is a login: for the eyes of whoever sits there, not for a file that an agent could read.
+        web::accounts::Mode::Local if !std::io::stdout().is_terminal() => {
+            println!("log in with `coda login`: it prints a link for your browser");
+        }
         web::accounts::Mode::Local => match accounts.login_link().await {
             Ok(code) => println!("log in (once, within 10 minutes): {url}{code}"),
             Err(e) => println!("no login link: {e}"),

@@ -156,7 +156,7 @@ fn dispatch(command: Command, home: Option<PathBuf>, server: Option<String>, for
             Ok(())
         }
         Command::Serve(args) => serve::run(args, &context, &environment),
-        Command::Init(args) => init::run(args, &context),
+        Command::Init(args) => init::run(args, &context, &environment),
         Command::Config(command) => config::run(command, &context, &environment),
         Command::Agent(command) => agent::run(command, &context, &environment),
         command => {

@@ -11,3 +11,4 @@ mod person;
 mod policy;
 mod reading;
 mod server;
+mod setup;

@@ -17,6 +17,8 @@ pub struct Server {
     child: Option<Child>,
     pub url: String,
     extra: Vec<(String, String)>,
+    /// What it said after its address.
+    pub stdout: Option<mpsc::Receiver<String>>,
 }
 
 impl Server {
@@ -30,7 +32,7 @@ impl Server {
     /// A CODA_HOME with this coda.toml; its server is not started yet.
     pub fn with_config(config: &str) -> Self {
         let home = tempfile::Builder::new().prefix("coda-it-").tempdir().expect("a temporary folder");
-        let server = Self { home, child: None, url: String::new(), extra: Vec::new() };
+        let server = Self { home, child: None, url: String::new(), extra: Vec::new(), stdout: None };
         let init = server.coda(&["init"]);
         assert!(init.status.success(), "{}", text(&init));
         std::fs::write(server.path("coda.toml"), config).expect("coda.toml can be written");
@@ -53,6 +55,7 @@ impl Server {
                 Ok(line) => {
                     if let Some(address) = line.strip_prefix("coda listens on ") {
                         self.url = address.trim().to_owned();
+                        self.stdout = Some(heard);
                         return;
                     }
                 }

@@ -13,6 +13,7 @@ use super::context::{CliError, Context, Format};
 use super::print;
 use crate::config::{self, AgentKind, Config, Flags};
 use crate::home;
+use crate::policy::lets_requester_decide;
 
 /// The releases of Hermes that coda is tested with.
 const HERMES_TESTED: &str = "0.19.";
@@ -75,7 +76,8 @@ pub(super) async fn run(context: &Context, environment: &BTreeMap<String, String
     let config = config.unwrap_or_default();
     checks.push(server(&config, context));
     checks.push(policies(&config, context).await);
-    checks.push(machine::landlock());
+    checks.extend(four_eyes(&config));
+    checks.push(machine::landlock(&config));
     checks.push(machine::user_namespaces(environment).await);
     checks.push(machine::bash(environment));
     checks.extend(agents(&config, environment).await);
@@ -169,6 +171,16 @@ async fn policies(config: &Config, context: &Context) -> Check {
             Check::new(name, level, format!("{count} listed; the server loads them"), "without policies every gate denies")
         }
     }
+}
+
+/// Whether whoever asks may also decide, where there are several people.
+fn four_eyes(config: &Config) -> Option<Check> {
+    let path = config.in_home(&config.settings.policy.folder).join("policies.toml");
+    let names = lets_requester_decide(&std::fs::read_to_string(path).unwrap_or_default());
+    (config.settings.identity.mode == "proxy" && !names.is_empty()).then(|| {
+        let found = format!("whoever hands a task over may approve it too ({})", names.join(", "));
+        Check::new("four eyes", Level::Warn, found, "set allow_requester = false in policies.toml, unless that is meant")
+    })
 }
 
 async fn agents(config: &Config, environment: &BTreeMap<String, String>) -> Vec<Check> {

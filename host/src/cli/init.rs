@@ -1,5 +1,6 @@
 //! `coda init`: makes CODA_HOME. Never overwrites: what is there stays as it is.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -9,22 +10,25 @@ use serde_json::json;
 
 use super::context::{CliError, Context, Format};
 use super::print;
-use crate::config::{FILE, FirstAgent, commented};
+use crate::config::{Config, FILE, FirstAgent, Flags, commented};
 use crate::home;
 
 /// The policies of a new server.
 const POLICIES: &str = include_str!("../../../guest-policy/policies.toml");
 /// Four eyes, as the bundled policies have it.
 const OTHERS_ONLY: &str = "allow_requester = false";
-/// A new server is one person's (`[identity] mode = "local"`): nobody else could decide.
+/// A server with `[identity] mode = "local"` is one person's: nobody else could decide.
 const ONE_PERSON: &str = "# One person on this machine submits and approves. Set it to false as soon as others can decide (docs/operations.md).\nallow_requester = true";
 
 /// What is set up.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coda init\n  coda init --agent hermes --model-url https://models.example.com/v1 --model NAME --key-env MODEL_KEY\n\nFrom nothing to a finished Hermes task:\n  pip install hermes-agent==0.19.0\n  coda init --agent hermes --model-url URL --model NAME --key-env MODEL_KEY\n  coda serve &\n  coda run --watch 'what is in this directory?'"
+    after_help = "Examples:\n  coda init\n  coda init --agent hermes --model-url https://models.example.com/v1 --model NAME --key-env MODEL_KEY\n  coda init --proxy databricks-apps\n\nFrom nothing to a finished Hermes task:\n  pip install hermes-agent==0.19.0\n  coda init --agent hermes --model-url URL --model NAME --key-env MODEL_KEY\n  coda serve &\n  coda run --watch 'what is in this directory?'"
 )]
 pub(super) struct InitArgs {
+    /// For several people, behind an identity-aware proxy: whoever hands a task over does not approve it
+    #[arg(long, value_name = "PRESET", value_parser = ["databricks-apps"])]
+    proxy: Option<String>,
     /// Set up an agent too, and make it the default
     #[arg(long, value_name = "NAME", value_parser = ["hermes"], requires = "model_url", requires = "model")]
     agent: Option<String>,
@@ -39,12 +43,13 @@ pub(super) struct InitArgs {
     key_env: Option<String>,
 }
 
-pub(super) fn run(args: InitArgs, context: &Context) -> Result<(), CliError> {
+pub(super) fn run(args: InitArgs, context: &Context, environment: &BTreeMap<String, String>) -> Result<(), CliError> {
+    let proxy = args.proxy.clone();
     let agent = first_agent(args)?;
     home::prepare(&context.home).map_err(|e| CliError::Failed(e.to_string()))?;
     let file = context.home.join(FILE);
     let mut written = Vec::new();
-    let new = write_new(&file, &commented(agent.as_ref()))?;
+    let new = write_new(&file, &commented(agent.as_ref(), proxy.as_deref()))?;
     if let (Written::Kept, Some(agent)) = (&new, &agent) {
         let message = format!(
             "{} is there already and stays as it is; to set up {}, add this to it, and default_agent = \"{}\" to its [tasks]:\n\n{}",
@@ -55,9 +60,19 @@ pub(super) fn run(args: InitArgs, context: &Context) -> Result<(), CliError> {
         );
         return Err(CliError::Failed(message));
     }
+    if let (Written::Kept, Some(preset)) = (&new, &proxy) {
+        let message = format!(
+            "{} is there already and stays as it is; set mode = \"proxy\" and preset = \"{preset}\" in its [identity]",
+            file.display()
+        );
+        return Err(CliError::Failed(message));
+    }
     written.push((file, new));
     let policies = context.home.join("policies/policies.toml");
-    let new = write_new(&policies, &POLICIES.replacen(OTHERS_ONLY, ONE_PERSON, 1))?;
+    // A configuration that cannot be read may be anybody's: then four eyes, too.
+    let config = Config::load(&context.home, environment, &Flags::default());
+    let one_person = config.is_ok_and(|c| c.settings.identity.mode == "local");
+    let new = write_new(&policies, &policies_for(one_person.then_some(ONE_PERSON)))?;
     written.push((policies, new));
     if context.format == Format::Json {
         let files: Vec<_> =
@@ -73,6 +88,11 @@ pub(super) fn run(args: InitArgs, context: &Context) -> Result<(), CliError> {
     }
     let agent = agent.map_or("runbook", |_| "hermes");
     print::line(&format!("\nnext: `coda serve`, then `coda run --watch 'what to do'` (goes to {agent})"))
+}
+
+/// The bundled list, and what it says of requesters where that is not the default.
+fn policies_for(requesters: Option<&str>) -> String {
+    requesters.map_or_else(|| POLICIES.to_owned(), |says| POLICIES.replacen(OTHERS_ONLY, says, 1))
 }
 
 fn first_agent(args: InitArgs) -> Result<Option<FirstAgent>, CliError> {
@@ -109,7 +129,8 @@ mod tests {
     #[test]
     fn the_only_person_may_approve_and_the_bundled_default_stays_strict() {
         assert_eq!(POLICIES.matches(OTHERS_ONLY).count(), 1);
-        let written = POLICIES.replacen(OTHERS_ONLY, ONE_PERSON, 1);
+        let written = policies_for(Some(ONE_PERSON));
         assert!(written.contains("\nallow_requester = true\n") && !written.contains(OTHERS_ONLY));
+        assert_eq!(policies_for(None), POLICIES);
     }
 }

@@ -199,7 +199,7 @@ sections! {
     }
     /// `[executor]`: the terminal that an agent runs in.
     executor => Executor / RawExecutor {
-        /// "auto" (the strongest that this machine offers), "landlock" (refuse to run without it) or "none".
+        /// "auto" (the strongest that this machine offers, Landlock at least), "landlock" or "none" (agents see what the server's user sees).
         sandbox: String = "auto".to_owned();
         /// Columns of the terminal.
         columns: u64 = 120;

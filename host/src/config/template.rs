@@ -65,9 +65,9 @@ const NAMED: &str = r#"
 #set = { environment = "production" }
 "#;
 
-/// The text of a new `coda.toml`.
+/// The text of a new `coda.toml`, with an agent, and behind the proxy of a preset.
 #[must_use]
-pub fn commented(agent: Option<&FirstAgent>) -> String {
+pub fn commented(agent: Option<&FirstAgent>, proxy: Option<&str>) -> String {
     let mut text = HEAD.to_owned();
     let mut section = "";
     for setting in reference() {
@@ -76,14 +76,20 @@ pub fn commented(agent: Option<&FirstAgent>) -> String {
             let _ = write!(text, "\n[{section}]\n");
         }
         let _ = writeln!(text, "# {}", setting.meaning);
-        match (agent, section, setting.key) {
-            (Some(agent), "tasks", "default_agent") => {
-                let _ = writeln!(text, "default_agent = {}", quoted(&agent.name));
+        let set = match (section, setting.key) {
+            ("tasks", "default_agent") => agent.map(|a| quoted(&a.name)),
+            ("identity", "mode") => proxy.map(|_| quoted("proxy")),
+            ("identity", "preset") => proxy.map(quoted),
+            _ => None,
+        };
+        match set {
+            Some(value) => {
+                let _ = writeln!(text, "{} = {value}", setting.key);
             }
-            _ if setting.default.is_empty() => {
+            None if setting.default.is_empty() => {
                 let _ = writeln!(text, "#{} =", setting.key);
             }
-            _ => {
+            None => {
                 let _ = writeln!(text, "#{} = {}", setting.key, setting.default);
             }
         }

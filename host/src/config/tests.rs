@@ -89,12 +89,12 @@ fn named_tables_refer_to_each_other() {
 #[test]
 fn what_init_writes_reads_back_as_the_defaults() {
     let defaults = read("", &[], &Flags::default()).expect("right");
-    let plain = read(&commented(None), &[], &Flags::default()).expect("right");
+    let plain = read(&commented(None, None), &[], &Flags::default()).expect("right");
     assert_eq!(plain.settings, defaults.settings);
     assert!(plain.shown.iter().all(|s| s.origin == Origin::Default));
 
     // Every shown default is a value that the file takes.
-    let lines = commented(None);
+    let lines = commented(None, None);
     let mut all_set = String::new();
     for line in lines.split("# Agents that tasks").next().unwrap_or_default().lines() {
         match line.strip_prefix('#') {
@@ -115,7 +115,7 @@ fn init_sets_up_an_agent_with_its_model() {
         model: "a \"quoted\" name".into(),
         key_variable: Some("MODEL_KEY".into()),
     };
-    let config = read(&commented(Some(&agent)), &[], &Flags::default()).expect("right");
+    let config = read(&commented(Some(&agent), None), &[], &Flags::default()).expect("right");
     assert_eq!(config.settings.tasks.default_agent, "hermes");
     assert_eq!(config.agents["hermes"].kind, AgentKind::Hermes);
     let model = &config.models["hermes"];
@@ -159,4 +159,11 @@ fn reference_rows() -> String {
         format!("| `{}.{}` | {default} | {} |", s.section, s.key, s.meaning)
     };
     reference().into_iter().map(row).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_file_for_several_people_names_the_proxy() {
+    let config = read(&commented(None, Some("databricks-apps")), &[], &Flags::default()).expect("right");
+    let identity = &config.settings.identity;
+    assert_eq!((identity.mode.as_str(), identity.preset.as_deref()), ("proxy", Some("databricks-apps")));
 }

@@ -42,7 +42,27 @@ const CREDENTIALS: &[&str] = &[
     ".config/gcloud",
     ".config/gh",
     ".local/share/keyrings",
+    ".local/share/kwalletd",
+    ".password-store",
+    // Browsers: a cookie there is a login of the person who decides.
+    ".mozilla",
+    ".librewolf",
+    ".config/google-chrome",
+    ".config/google-chrome-beta",
+    ".config/chromium",
+    ".config/BraveSoftware",
+    ".config/microsoft-edge",
+    ".config/vivaldi",
+    ".config/opera",
+    "snap/firefox",
+    "snap/chromium",
+    "snap/brave",
+    ".var/app",
 ];
+/// What is said where agents could not be confined.
+pub const MISSING: &str = "this kernel offers no Landlock, so no agent is started: it could read the keys of this server and \
+    approve what it asks for itself; use a kernel from 5.13 on with Landlock enabled, or write sandbox = \"none\" in [executor] \
+    of coda.toml if that is meant";
 
 /// What a root agent keeps: files of others, ports below 1024, becoming another user.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
@@ -60,7 +80,7 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 pub enum Mode {
     /// No task starts without it.
     Require,
-    /// As much as the kernel has; the task says what that is.
+    /// As much as the kernel has, but never nothing; the task says what that is.
     #[default]
     BestEffort,
     /// None.
@@ -90,9 +110,7 @@ pub(crate) struct Borders {
 /// Why the sandbox could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SandboxError {
-    #[error(
-        "the kernel has no Landlock, and sandbox = \"require\" is set: use a kernel from 5.13 on with Landlock enabled, or sandbox = \"best-effort\""
-    )]
+    #[error("{MISSING}")]
     Missing,
     #[error("capabilities of the server's user cannot be dropped: {0}")]
     Capabilities(#[from] rustix::io::Errno),
@@ -120,7 +138,7 @@ pub(super) fn borders(settings: &Settings, coda_home: &Path, writable: &[&Path],
 /// Confines this thread and everything that it executes. Returns what was reached, for people.
 pub(crate) fn confine(borders: &Borders) -> Result<String, SandboxError> {
     if borders.mode == Mode::Off {
-        return Ok("none: sandbox = \"off\"".into());
+        return Ok("none: sandbox = \"none\"".into());
     }
     drop_capabilities()?;
     // Device nodes are never made: whoever may, could read the disk through one.
@@ -141,14 +159,29 @@ pub(crate) fn confine(borders: &Borders) -> Result<String, SandboxError> {
     for device in DEVICES {
         rules.allow(Path::new(device), write)?;
     }
-    let status = rules.ruleset.restrict_self()?;
-    let reached = match status.ruleset {
-        RulesetStatus::FullyEnforced => "files, signals and abstract sockets",
-        RulesetStatus::PartiallyEnforced => "files, as far as this kernel's Landlock goes",
-        RulesetStatus::NotEnforced if borders.mode == Mode::Require => return Err(SandboxError::Missing),
-        RulesetStatus::NotEnforced => return Ok("none: this kernel has no Landlock".into()),
+    reached(rules.ruleset.restrict_self()?.ruleset)
+}
+
+/// INVARIANT: without a sandbox no agent runs, unless the operator asked for that.
+fn reached(status: RulesetStatus) -> Result<String, SandboxError> {
+    match status {
+        RulesetStatus::FullyEnforced => Ok("landlock: files, signals and abstract sockets".into()),
+        RulesetStatus::PartiallyEnforced => Ok("landlock: files, as far as this kernel's Landlock goes".into()),
+        RulesetStatus::NotEnforced => Err(SandboxError::Missing),
+    }
+}
+
+/// The newest Landlock that this kernel takes. Making a rule set restricts nothing.
+#[must_use]
+pub fn landlock_abi() -> Option<u32> {
+    let versions = [(6, ABI::V6), (5, ABI::V5), (4, ABI::V4), (3, ABI::V3), (2, ABI::V2), (1, ABI::V1)];
+    let takes = |abi: ABI| {
+        let wanted = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let handled = wanted.handle_access(AccessFs::from_all(abi));
+        let scoped = handled.and_then(|r| if abi >= ABI::V6 { r.scope(Scope::from_all(abi)) } else { Ok(r) });
+        scoped.and_then(Ruleset::create).is_ok()
     };
-    Ok(format!("landlock: {reached}"))
+    versions.into_iter().find(|(_, abi)| takes(*abi)).map(|(number, _)| number)
 }
 
 /// For ever: out of the bounding set, so that no program gets them back.
@@ -205,5 +238,31 @@ impl Rules {
         self.count += 1;
         (&mut self.ruleset).add_rule(PathBeneath::new(fd, access))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_landlock_nothing_runs_and_the_way_out_is_named() {
+        let error = reached(RulesetStatus::NotEnforced).expect_err("refused").to_string();
+        assert!(error.contains("sandbox = \"none\" in [executor]"), "{error}");
+        assert!(reached(RulesetStatus::PartiallyEnforced).is_ok_and(|said| said.starts_with("landlock: ")));
+    }
+
+    #[test]
+    fn a_browser_s_logins_are_hidden() {
+        let home = tempfile::tempdir().expect("a folder");
+        let profiles = [".mozilla", ".config/google-chrome", ".config/chromium", ".config/BraveSoftware", "snap/firefox"];
+        for profile in profiles {
+            std::fs::create_dir_all(home.path().join(profile)).expect("made");
+        }
+        let borders = borders(&Settings::default(), &home.path().join("coda"), &[], Some(home.path()));
+        for profile in profiles {
+            let real = home.path().canonicalize().expect("there").join(profile);
+            assert!(borders.hidden.contains(&real), "{profile}");
+        }
     }
 }

@@ -30,12 +30,12 @@ pub(crate) struct Screened {
 impl Gatekeeper {
     /// Judges a text of a running agent for people to read.
     pub(crate) async fn screen(&self, running: &Running, text: &str, keep: Keep) -> Result<Screened, StoreError> {
-        let content = json!({ "text": text }).to_string();
-        let event = running.event(Subject::Output { content: content.clone() }, "");
+        let subject = Subject::Output { content: json!({ "text": text }).to_string() };
+        let event = running.event(subject.clone(), "");
         let judgment = self.0.policies.judge(event).await;
         let unnoticed = matches!(judgment.verdict, Verdict::Allow { .. }) && judgment.findings.is_empty();
         if keep == Keep::All || !unnoticed || !judgment.marks.is_empty() {
-            self.put_on_record(running, &judgment, &content).await?;
+            self.put_on_record(running, &judgment, &subject).await?;
         }
         let text = match judgment.verdict {
             Verdict::Allow { .. } => text_of(judgment.screened()),

@@ -3,34 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
-
 use super::{Check, Level};
 use crate::cli::agent::look_up;
+use crate::config::Config;
+use crate::executor::sandbox;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The newest Landlock that this kernel takes. Making a rule set restricts nothing.
-pub(super) fn landlock() -> Check {
-    let versions = [(5, ABI::V5), (4, ABI::V4), (3, ABI::V3), (2, ABI::V2), (1, ABI::V1)];
-    let takes = |abi: ABI| {
-        Ruleset::default()
-            .set_compatibility(CompatLevel::HardRequirement)
-            .handle_access(AccessFs::from_all(abi))
-            .and_then(Ruleset::create)
-            .is_ok()
-    };
-    match versions.into_iter().find(|(_, abi)| takes(*abi)) {
-        Some((number @ 3.., _)) => Check::ok("Landlock", format!("ABI {number}")),
-        Some((number, _)) => {
-            Check::new("Landlock", Level::Warn, format!("ABI {number}"), "a kernel of 6.2 or newer also confines truncation")
-        }
-        None => Check::new(
-            "Landlock",
-            Level::Fail,
-            "not offered by this kernel",
-            "use a kernel of 5.13 or newer with landlock in its list of security modules; without it agents see what the server's user sees",
+/// What confines agents, as far as it is wanted.
+pub(super) fn landlock(config: &Config) -> Check {
+    let name = "Landlock";
+    match (config.settings.executor.sandbox.as_str(), sandbox::landlock_abi()) {
+        ("none", _) => Check::new(
+            name,
+            Level::Warn,
+            "not used: executor.sandbox = \"none\"",
+            "agents see what the server's user sees, its keys included; take that line out of coda.toml",
         ),
+        (_, Some(number @ 3..)) => Check::ok(name, format!("ABI {number}")),
+        (_, Some(number)) => {
+            Check::new(name, Level::Warn, format!("ABI {number}"), "a kernel of 6.2 or newer also confines truncation")
+        }
+        (_, None) => Check::new(name, Level::Fail, "not offered by this kernel", sandbox::MISSING),
     }
 }
 

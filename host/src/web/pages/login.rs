@@ -41,7 +41,7 @@ fn content(mode: Mode, login: &Login, error: Option<&str>) -> Markup {
                         label for="code" { "Login code" }
                         input #code type="password" name="code" autocomplete="off" required autofocus;
                         @if error.is_none() {
-                            p.hint { "The server prints a login link when it starts, and " code { "coda login" } " prints a new one. The content of "
+                            p.hint { "The server prints a login link when it starts in a terminal, and " code { "coda login" } " prints a new one. The content of "
                                 code { "CODA_HOME/keys/local.key" } " works here too." }
                         }
                     } @else {
