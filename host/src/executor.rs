@@ -224,8 +224,8 @@ impl Executor {
         };
         let tail = progress::Tail::at_end(&launch.task_dir.join("io/status.jsonl"));
         let (settings, sessions) = (self.settings.clone(), self.sessions.clone());
-        let parts = run::Parts { launch, settings, sessions, session, child, reports, tree, pump, sandbox, tail, progress };
-        Ok(run::begin(parts))
+        let parts = run::Parts { launch, settings, sessions, session, child, reports, tree, pump, sandbox, progress };
+        Ok(run::begin(parts, tail))
     }
 
     fn spec(&self, launch: &Launch, call: agent::Call) -> supervisor::Spec {

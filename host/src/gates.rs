@@ -85,8 +85,9 @@ pub trait ToolGates: Send + Sync {
         content: String,
     ) -> Pending<'a, ResultVerdict>;
 
-    /// The calls that were released so far, over all attempts: a runbook skips what is finished.
-    fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Vec<PastCall>>;
+    /// The calls that were released so far, over all attempts: a runbook skips what is finished. `Err` where that cannot be
+    /// told now: never an empty list, by which it would begin anew.
+    fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<Vec<PastCall>, String>>;
 
     /// Adds to the task's counters.
     fn add_usage<'a>(&'a self, task: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()>;

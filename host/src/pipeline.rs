@@ -144,6 +144,13 @@ impl Pipeline {
                     self.0.tracker.spawn(async move { pipeline.attempt(task).await });
                 }
                 Ok(None) => {}
+                Err(StoreError::Corrupt { what, why }) => {
+                    tracing::error!(task.id = %id, what, why, "a queued task does not read back; it is given up");
+                    let reason = limit("unreadable", format!("its stored {what} does not read back; hand it over again"));
+                    self.0.parts.store.call(move |s| s.give_up_unreadable(&id, &reason)).await?;
+                    // Its place is for the next in the queue.
+                    self.look_for_work();
+                }
                 Err(e) => tracing::error!(task.id = %id, error = %e, "a task could not be started"),
             }
         }

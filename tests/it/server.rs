@@ -18,7 +18,7 @@ pub struct Server {
     pub url: String,
     extra: Vec<(String, String)>,
     /// What it said after its address.
-    pub stdout: Option<mpsc::Receiver<String>>,
+    pub stdout: std::sync::Mutex<Option<mpsc::Receiver<String>>>,
 }
 
 impl Server {
@@ -32,7 +32,7 @@ impl Server {
     /// A CODA_HOME with this coda.toml; its server is not started yet.
     pub fn with_config(config: &str) -> Self {
         let home = tempfile::Builder::new().prefix("coda-it-").tempdir().expect("a temporary folder");
-        let server = Self { home, child: None, url: String::new(), extra: Vec::new(), stdout: None };
+        let server = Self { home, child: None, url: String::new(), extra: Vec::new(), stdout: std::sync::Mutex::default() };
         let init = server.coda(&["init"]);
         assert!(init.status.success(), "{}", text(&init));
         std::fs::write(server.path("coda.toml"), config).expect("coda.toml can be written");
@@ -55,7 +55,7 @@ impl Server {
                 Ok(line) => {
                     if let Some(address) = line.strip_prefix("coda listens on ") {
                         self.url = address.trim().to_owned();
-                        self.stdout = Some(heard);
+                        self.stdout = std::sync::Mutex::new(Some(heard));
                         return;
                     }
                 }

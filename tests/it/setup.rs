@@ -38,7 +38,7 @@ fn whoever_may_approve_their_own_behind_a_proxy_is_warned_of_at_start_and_by_the
 #[test]
 fn a_login_link_is_not_written_where_an_agent_could_read_it() {
     let server = Server::start();
-    let stdout = server.stdout.as_ref().expect("it runs");
+    let stdout = server.stdout.lock().expect("nobody failed").take().expect("it runs");
     loop {
         let line = stdout.recv_timeout(DEADLINE).expect("the server says how to log in");
         assert!(!line.contains("/login"), "{line}");

@@ -13,13 +13,13 @@ use crate::shutdown::Shutdown;
 use crate::web::accounts::{AccountEvent, Accounts, Recorder};
 use crate::web::{Readiness, RenderMetrics};
 
-/// Changes of policy sets go on record; rewritten calls are parsed as any other.
+/// Loads that fail go on record, too; rewritten calls are parsed as any other.
 pub(super) fn policy_hooks(audit: Audit) -> Hooks {
     let observer: Observer = Arc::new(move |kind: &str, by: &str, body: Value| {
         let (audit, kind, by) = (audit.clone(), kind.to_owned(), by.to_owned());
         tokio::spawn(async move {
             if let Err(e) = audit.append(&kind, &by, DEFAULT_TENANT, None, body).await {
-                tracing::error!(kind, error = %e, "a change of policies is not on record");
+                tracing::error!(kind, error = %e, "a failed load of policies is not on record");
             }
         });
     });

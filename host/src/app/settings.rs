@@ -158,10 +158,10 @@ fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Pr
 pub(super) fn workspaces(config: &Config) -> executor::workspace::Settings {
     let profile = |w: &crate::config::Workspace| match &w.source {
         WorkspaceSource::Path(path) => {
-            executor::workspace::Profile { path: Some(path.clone()), git: None, allow: w.principals.clone() }
+executor::workspace::Profile { path: Some(path.clone()), git: None }
         }
         WorkspaceSource::Git(url) => {
-            executor::workspace::Profile { path: None, git: Some(url.clone()), allow: w.principals.clone() }
+executor::workspace::Profile { path: None, git: Some(url.clone()) }
         }
     };
     executor::workspace::Settings { named: config.workspaces.iter().map(|(name, w)| (name.clone(), profile(w))).collect() }
@@ -173,7 +173,8 @@ pub(super) fn pipeline(config: &Config) -> pipeline::Settings {
         max_concurrent: size(tasks.max_concurrent),
         retention: pipeline::Retention {
             transcripts_s: tasks.keep_transcripts_s,
-            replay_inputs_s: tasks.keep_contents_s,
+            contents_s: tasks.keep_contents_s,
+            decisions_s: tasks.keep_decisions_s,
             workspaces_s: tasks.keep_workspaces_s,
         },
     }

@@ -42,6 +42,11 @@ impl Tail {
         Self { path: path.to_owned(), offset, partial: Vec::new(), skipping: false }
     }
 
+    /// Whether there may be something to read. Costs one look at the directory entry.
+    pub(super) fn is_news(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.is_file() && meta.len() != self.offset)
+    }
+
     /// The lines since the last look.
     pub(super) fn look(&mut self) -> Vec<Progress> {
         let Some(mut file) = open(&self.path) else { return Vec::new() };

@@ -3,10 +3,15 @@
 
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+/// A file that changes all the time is read this often.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// What lies in `io/result.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,19 +29,73 @@ pub enum ResultFile {
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+struct Stamp {
     inode: u64,
     bytes: u64,
     modified_ns: i128,
 }
 
-/// Reads it once, with the stamp of what was read.
-pub(super) fn read(path: &Path, limit_bytes: u64) -> (ResultFile, Option<Stamp>) {
+/// Reads it once.
+pub(super) fn read(path: &Path, limit_bytes: u64) -> ResultFile {
     match attempt(path, limit_bytes) {
-        Ok((map, stamp)) => (ResultFile::Valid(map), Some(stamp)),
-        Err(Fault::Missing) => (ResultFile::Missing, None),
-        Err(Fault::Invalid(why)) => (ResultFile::Invalid { why }, None),
+        Ok(map) => ResultFile::Valid(map),
+        Err(Fault::Missing) => ResultFile::Missing,
+        Err(Fault::Invalid(why)) => ResultFile::Invalid { why },
     }
+}
+
+/// Looks at the file again and again, and reads it only where it changed, at most once in a while.
+#[derive(Debug)]
+pub(super) struct Watch {
+    path: PathBuf,
+    limit_bytes: u64,
+    seen: Option<Seen>,
+}
+
+/// One state of the file.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    stamp: Stamp,
+    valid: bool,
+    since: Instant,
+}
+
+impl Watch {
+    pub(super) fn new(path: PathBuf, limit_bytes: u64) -> Self {
+        Self { path, limit_bytes, seen: None }
+    }
+
+    /// Whether the file must be read to know more. Costs one look at its directory entry.
+    pub(super) fn is_news(&self) -> bool {
+        match (stamp(&self.path), &self.seen) {
+            (None, seen) => seen.is_some(),
+            (Some(_), None) => true,
+            (Some(now), Some(seen)) => now != seen.stamp && seen.since.elapsed() >= READ_PAUSE,
+        }
+    }
+
+    /// Reads it.
+    pub(super) fn read(&mut self) {
+        let Some(before) = stamp(&self.path) else {
+            self.seen = None;
+            return;
+        };
+        let valid = matches!(read(&self.path, self.limit_bytes), ResultFile::Valid(_));
+        self.seen = Some(Seen { stamp: before, valid, since: Instant::now() });
+    }
+
+    /// Since when a whole result lies there, as last read.
+    pub(super) fn whole_since(&self) -> Option<Instant> {
+        // What changed since is not whole until it was read again.
+        self.seen.filter(|seen| seen.valid && stamp(&self.path) == Some(seen.stamp)).map(|seen| seen.since)
+    }
+}
+
+/// Without following a link; `None` where there is no regular file.
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let modified_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    Some(Stamp { inode: meta.ino(), bytes: meta.len(), modified_ns })
 }
 
 enum Fault {
@@ -44,7 +103,7 @@ enum Fault {
     Invalid(String),
 }
 
-fn attempt(path: &Path, limit_bytes: u64) -> Result<(Map<String, Value>, Stamp), Fault> {
+fn attempt(path: &Path, limit_bytes: u64) -> Result<Map<String, Value>, Fault> {
     let invalid = |why: String| Err(Fault::Invalid(why));
     // NONBLOCK: opening a FIFO that nobody writes to must not wait.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -71,12 +130,7 @@ fn attempt(path: &Path, limit_bytes: u64) -> Result<(Map<String, Value>, Stamp),
     if bytes.len() as u64 > limit_bytes {
         return invalid(format!("is too large: it grew beyond {limit_bytes} bytes while it was read"));
     }
-    let stamp = Stamp {
-        inode: meta.ino(),
-        bytes: bytes.len() as u64,
-        modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
-    };
-    parse(&bytes).map(|map| (map, stamp)).map_err(Fault::Invalid)
+    parse(&bytes).map_err(Fault::Invalid)
 }
 
 fn kind_of(meta: &std::fs::Metadata) -> &'static str {
@@ -112,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("result.json");
         make(&path);
-        match read(&path, 100).0 {
+        match read(&path, 100) {
             ResultFile::Missing => "missing".into(),
             ResultFile::Invalid { why } => why,
             ResultFile::Valid(map) => format!("valid {}", Value::Object(map)),
@@ -141,5 +195,31 @@ mod tests {
             assert!(made.success());
         });
         assert_eq!(fifo, "is a FIFO: write a regular file");
+    }
+
+    #[test]
+    fn a_file_is_read_when_it_changed_and_not_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("result.json");
+        let mut watch = Watch::new(path.clone(), 100);
+        assert!(!watch.is_news(), "nothing there");
+        std::fs::write(&path, r#"{"a":1}"#).expect("writes");
+        let written = std::fs::metadata(&path).and_then(|m| m.modified()).expect("a time");
+        assert!(watch.is_news());
+        watch.read();
+        assert!(!watch.is_news() && watch.whole_since().is_some());
+        // Another content under the same stamp shows that nobody looks inside again.
+        std::fs::write(&path, r#"{"a":1]"#).expect("writes");
+        std::fs::File::options().write(true).open(&path).and_then(|f| f.set_modified(written)).expect("set back");
+        assert!(!watch.is_news() && watch.whole_since().is_some());
+        // A change is news, but not at once: a file that is touched all the time is read now and then.
+        std::fs::write(&path, r#"{"a":12}"#).expect("writes");
+        assert!(!watch.is_news() && watch.whole_since().is_none());
+        watch.read();
+        assert!(watch.whole_since().is_some());
+        std::fs::remove_file(&path).expect("removes");
+        assert!(watch.is_news());
+        watch.read();
+        assert!(!watch.is_news() && watch.whole_since().is_none());
     }
 }

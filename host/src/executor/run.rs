@@ -22,7 +22,7 @@ use super::end::{Tree, TreeEnd};
 use super::progress::{Progress, Tail};
 use super::pump::{Pump, PumpReport};
 use super::reports::Reports;
-use super::result::{self, ResultFile, Stamp};
+use super::result::{self, ResultFile};
 use super::supervisor::Report;
 use super::transcript::TranscriptReport;
 use super::{Sessions, Settings, session::Session};
@@ -202,24 +202,25 @@ pub(super) struct Parts {
     pub(super) tree: Tree,
     pub(super) pump: Pump,
     pub(super) sandbox: String,
-    pub(super) tail: Tail,
     pub(super) progress: watch::Sender<Option<Progress>>,
 }
 
 /// Begins to watch.
-pub(super) fn begin(parts: Parts) -> Run {
+pub(super) fn begin(parts: Parts, tail: Tail) -> Run {
     let (orders, listening) = watch::channel(Orders::default());
     let activity = parts.pump.activity();
     let control = Control { orders: Arc::new(orders), activity };
     let (pid, pid_start, sandbox) = (parts.tree.pid, parts.tree.start, parts.sandbox.clone());
+    let result_path = parts.launch.task_dir.join("io/result.json");
+    let result = result::Watch::new(result_path.clone(), parts.settings.result_bytes);
     let watcher = Watcher {
         clock: Clock::started(Duration::from_secs(parts.launch.timeout_s), Instant::now()),
-        result_path: parts.launch.task_dir.join("io/result.json"),
+        result_path,
         activity: control.activity.clone(),
         // The watcher keeps the channel open: a run without any control left still ends by its clocks.
         _control: control.clone(),
         orders: listening,
-        whole: None,
+        files: Some(Files { tail, result }),
         cpu: CpuLook { at: Instant::now(), ticks: 0 },
         parts,
     };
@@ -230,10 +231,10 @@ pub(super) fn activity() -> Activity {
     Activity::new()
 }
 
-/// A result that parses: complete once it stays the same.
-struct Whole {
-    stamp: Stamp,
-    since: Instant,
+/// The agent's files that are watched.
+struct Files {
+    tail: Tail,
+    result: result::Watch,
 }
 
 struct CpuLook {
@@ -248,7 +249,8 @@ struct Watcher {
     _control: Control,
     clock: Clock,
     result_path: PathBuf,
-    whole: Option<Whole>,
+    /// What is read of the agent's files; away while they are.
+    files: Option<Files>,
     cpu: CpuLook,
 }
 
@@ -265,9 +267,11 @@ impl Watcher {
         let _ = self.parts.child.wait().await;
         let drain = Duration::from_millis(self.parts.settings.drain_ms);
         let PumpReport { output_bytes, transcript } = self.parts.pump.finish(drain).await;
-        self.report_progress();
+        self.look_at_files().await;
         self.parts.sessions.close(&self.parts.launch.task, &self.parts.session);
-        let (result, _) = result::read(&self.result_path, self.parts.settings.result_bytes);
+        let (path, limit) = (self.result_path.clone(), self.parts.settings.result_bytes);
+        let read = tokio::task::spawn_blocking(move || result::read(&path, limit)).await;
+        let result = read.unwrap_or_else(|_| ResultFile::Invalid { why: "could not be read".into() });
         let masked = self.parts.session.masked();
         let running_ms = u64::try_from(self.clock.used(Instant::now()).as_millis()).unwrap_or(u64::MAX);
         Ended { how, result, tree, transcript, output_bytes, masked, running_ms }
@@ -303,7 +307,7 @@ impl Watcher {
     }
 
     async fn tick(&mut self) -> Option<How> {
-        self.report_progress();
+        self.look_at_files().await;
         if self.is_complete() {
             return Some(How::ResultWritten);
         }
@@ -317,30 +321,33 @@ impl Watcher {
         self.is_idle().await.then_some(How::Idle)
     }
 
-    /// Hands the newest progress line on.
-    fn report_progress(&mut self) {
-        if let Some(line) = self.parts.tail.look().pop() {
+    /// Reads what is new in the agent's files, off the async threads, and hands the newest progress line on.
+    async fn look_at_files(&mut self) {
+        let news = |files: &Files| files.tail.is_news() || files.result.is_news();
+        let Some(mut files) = self.files.take_if(|files| news(files)) else { return };
+        let read = tokio::task::spawn_blocking(move || {
+            let (line, result) = (files.tail.look().pop(), files.result.is_news());
+            if result {
+                files.result.read();
+            }
+            (files, line, result)
+        });
+        // A panic there leaves nothing to look at: the run goes on to its exit or its deadline.
+        let Ok((files, line, result)) = read.await else { return };
+        self.files = Some(files);
+        if line.is_some() || result {
             self.activity.touch();
+        }
+        if let Some(line) = line {
             self.parts.progress.send_replace(Some(line));
         }
     }
 
     /// Whether the result is whole and the agent had its time to exit.
-    fn is_complete(&mut self) -> bool {
-        let (_, stamp) = result::read(&self.result_path, self.parts.settings.result_bytes);
-        let Some(stamp) = stamp else {
-            self.whole = None;
-            return false;
-        };
+    fn is_complete(&self) -> bool {
         let grace = Duration::from_secs(self.parts.settings.result_grace_s);
-        match &self.whole {
-            Some(whole) if whole.stamp == stamp => whole.since.elapsed() >= grace,
-            _ => {
-                self.whole = Some(Whole { stamp, since: Instant::now() });
-                self.activity.touch();
-                false
-            }
-        }
+        let since = self.files.as_ref().and_then(|files| files.result.whole_since());
+        since.is_some_and(|since| since.elapsed() >= grace)
     }
 
     /// Nothing on the terminal, no progress line, nothing at the gateway, no processor time, for as long as the setting says.

@@ -26,8 +26,6 @@ pub struct Profile {
     pub path: Option<PathBuf>,
     /// A repository that is cloned once.
     pub git: Option<String>,
-    /// Who may use it: principal names or role names; empty = everybody.
-    pub allow: Vec<String>,
 }
 
 /// Settings: the named workspaces.
@@ -40,8 +38,8 @@ pub struct Settings {
 /// Why a task does not get a workspace.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
-    /// No such name, or not for this principal: the same words, so that names can't be probed.
-    #[error("workspace '{name}' is not known, or not yours to use: leave it out to get one of your own")]
+    /// No such name: who may use which is asked when a task is handed over.
+    #[error("workspace '{name}' is not known: leave it out to get one of your own")]
     Unknown {
         /// As it was asked for.
         name: String,
@@ -100,13 +98,15 @@ impl Workspaces {
         Self { settings, root: coda_home.join("workspaces"), taken: Arc::default() }
     }
 
-    /// Whether a principal, by name or by one of its roles, may use a named workspace. Asked when a task is accepted.
-    pub fn check(&self, name: &str, principal: &str, roles: &[String]) -> Result<(), WorkspaceError> {
-        let allowed = |p: &Profile| p.allow.is_empty() || p.allow.iter().any(|a| a == principal || roles.contains(a));
-        match self.settings.named.get(name) {
-            Some(profile) if allowed(profile) => Ok(()),
-            _ => Err(WorkspaceError::Unknown { name: name.to_owned() }),
-        }
+    /// A chain's own workspace as it is, made or not; `None` while a task has it.
+    #[must_use]
+    pub fn take(&self, chain: &SessionId) -> Option<Lease> {
+        self.hold(format!("chain {chain}"), self.root.join(chain.as_str()))
+    }
+
+    fn hold(&self, key: String, path: PathBuf) -> Option<Lease> {
+        let free = self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        free.then(|| Lease { path, name: key, taken: Arc::clone(&self.taken) })
     }
 
     /// Takes the workspace for a task that starts: the named one, or the chain's own, which is made if it is new.
@@ -115,11 +115,8 @@ impl Workspaces {
             Some(name) => (format!("named {name}"), name.to_owned()),
             None => (format!("chain {chain}"), chain.to_string()),
         };
-        if !self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
-            return Err(WorkspaceError::Busy { name: shown });
-        }
         // From here on the lease gives the name back, whatever happens.
-        let mut lease = Lease { path: PathBuf::new(), name: key, taken: Arc::clone(&self.taken) };
+        let Some(mut lease) = self.hold(key, PathBuf::new()) else { return Err(WorkspaceError::Busy { name: shown }) };
         lease.path = match name {
             Some(name) => self.named(name).await?,
             None => make(&self.root.join(chain.as_str())).map_err(|why| WorkspaceError::Unready { name: shown, why })?,
@@ -190,20 +187,16 @@ mod tests {
     use super::*;
 
     fn workspaces(home: &Path) -> Workspaces {
-        let profile = |path: &str| Profile { path: Some(home.join(path)), git: None, allow: vec!["ada".into(), "data".into()] };
+        let profile = |path: &str| Profile { path: Some(home.join(path)), git: None };
         let named = BTreeMap::from([("repo".to_owned(), profile("repo")), ("gone".to_owned(), profile("gone"))]);
         std::fs::create_dir(home.join("repo")).expect("makes");
         Workspaces::new(Settings { named }, home)
     }
 
     #[tokio::test]
-    async fn one_writer_at_a_time_and_only_who_may() {
+    async fn one_writer_at_a_time() {
         let home = tempfile::tempdir().expect("a directory");
         let all = workspaces(home.path());
-        assert!(all.check("repo", "ada", &[]).is_ok());
-        assert!(all.check("repo", "bob", &["data".into()]).is_ok());
-        let refused = all.check("repo", "bob", &[]).expect_err("not his").to_string();
-        assert_eq!(refused, all.check("nope", "ada", &[]).expect_err("unknown").to_string().replace("nope", "repo"));
         let chain = SessionId::new();
         let lease = all.lease(&chain, Some("repo")).await.expect("free");
         assert_eq!(lease.path(), home.path().join("repo"));
@@ -213,6 +206,12 @@ mod tests {
         assert!(matches!(all.lease(&chain, Some("gone")).await, Err(WorkspaceError::Unready { .. })));
         let own = all.lease(&chain, None).await.expect("made");
         assert_eq!(own.path(), home.path().join("workspaces").join(chain.as_str()));
+        assert!(all.take(&chain).is_none(), "a task has it");
+        drop(own);
+        let taken = all.take(&chain).expect("free again");
+        assert!(matches!(all.lease(&chain, None).await, Err(WorkspaceError::Busy { .. })));
+        drop(taken);
+        assert!(all.take(&SessionId::new()).is_some_and(|lease| !lease.path().exists()), "taking makes nothing");
     }
 
     #[tokio::test]
@@ -226,7 +225,7 @@ mod tests {
         let at = origin.display().to_string();
         git(&["init", "--quiet", &at]);
         git(&["-C", &at, "commit", "--quiet", "--allow-empty", "-m", "first"]);
-        let profile = Profile { path: None, git: Some(at), allow: Vec::new() };
+        let profile = Profile { path: None, git: Some(at) };
         let all = Workspaces::new(Settings { named: BTreeMap::from([("r".to_owned(), profile)]) }, home.path());
         let path = all.lease(&SessionId::new(), Some("r")).await.expect("cloned").path().to_owned();
         std::fs::write(path.join("kept"), "x").expect("writes");

@@ -68,10 +68,13 @@ impl ToolGates for Gatekeeper {
         })
     }
 
-    fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Vec<PastCall>> {
+    fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<Vec<PastCall>, String>> {
         Box::pin(async move {
-            let task = task.clone();
-            self.store().call(move |s| s.calls(&task)).await.unwrap_or_default()
+            let id = task.clone();
+            self.store().call(move |s| s.calls(&id)).await.map_err(|e| {
+                tracing::error!(task.id = %task, error = %e, "the calls of a task could not be read");
+                "the calls so far cannot be read now".to_owned()
+            })
         })
     }
 

@@ -20,7 +20,6 @@ use tokio::time::Instant;
 use super::ask::{Ask, item_of, refusal};
 use super::held::Held;
 use super::running::Running;
-use super::shown;
 use crate::approval::request::{Approval, Item, Standing, grounds};
 use crate::approval::tally::covers;
 use crate::approval::{Consumed, consume};
@@ -28,7 +27,6 @@ use crate::env;
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::contract::{Demand, Requirement, Subject, Verdict};
 use crate::policy::{Cleared, Judgment, Policies};
-use crate::store::decisions::DecisionRecord;
 use crate::store::{Store, StoreError};
 
 /// Bounds and defaults of approvals.
@@ -120,20 +118,12 @@ impl Gatekeeper {
         Ok(judgment)
     }
 
-    /// Keeps a decision; the task's marks follow.
-    pub(super) async fn put_on_record(&self, running: &Running, judgment: &Judgment, judged: &Subject) -> Result<(), StoreError> {
-        let [content] = shown::masked([judgment.screened()], judged, judgment.screened(), &judgment.findings);
-        let record = DecisionRecord::of(judgment, &running.task.tenant, &running.task.id, env::now_ms(), content);
-        let marks = self.0.store.call(move |s| s.record_decision(&record)).await?;
-        running.set_marks(marks);
-        Ok(())
-    }
-
     /// Judges, asks people where a policy wants it, and waits for them.
     pub(super) async fn pass(&self, running: &Arc<Running>, ask: &Ask) -> Passed {
         match self.try_pass(running, ask).await {
             Ok(passed) => passed,
             Err(StoreError::Ended { .. }) => Passed::Refused("refused: the task has ended".into()),
+            Err(e @ StoreError::Bound { .. }) => Passed::Refused(format!("refused: {e}")),
             Err(e) => {
                 tracing::error!(task.id = %running.task.id, error = %e, "a gate could not keep its decision");
                 Passed::Refused("refused: coda could not record the decision; try again later".into())

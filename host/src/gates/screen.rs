@@ -5,9 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::keeper::Gatekeeper;
 use super::running::Running;
+use super::shown;
+use crate::env;
 use crate::policy::Judgment;
 use crate::policy::contract::{Subject, Verdict};
 use crate::store::StoreError;
+use crate::store::decisions::DecisionRecord;
 
 /// Which judgments go on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,15 @@ impl Gatekeeper {
             Verdict::NeedsApproval(_) | Verdict::Deny { .. } => None,
         };
         Ok(Screened { judgment, text })
+    }
+
+    /// Keeps a decision; the task's marks follow.
+    pub(super) async fn put_on_record(&self, running: &Running, judgment: &Judgment, judged: &Subject) -> Result<(), StoreError> {
+        let [content] = shown::masked([judgment.screened()], judged, judgment.screened(), &judgment.findings);
+        let record = DecisionRecord::of(judgment, &running.task.tenant, &running.task.id, env::now_ms(), content);
+        let marks = self.0.store.call(move |s| s.record_decision(&record)).await?;
+        running.set_marks(marks);
+        Ok(())
     }
 }
 

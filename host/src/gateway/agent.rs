@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -112,6 +112,7 @@ fn verdict_value(verdict: CallVerdict, asked: &ToolCall) -> Value {
 pub(in crate::gateway) async fn calls_so_far(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
     let admitted = admit(&shared, &headers)?;
     let calls = while_open(&admitted, shared.gates.calls_so_far(&admitted.session.task)).await?;
+    let calls = calls.map_err(|why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why))?;
     Ok(Json(json!({"calls": calls})))
 }
 

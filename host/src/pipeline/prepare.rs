@@ -17,7 +17,7 @@ use crate::policy::Cleared;
 use crate::policy::contract::Permissions;
 use crate::store::StoreError;
 use crate::task::envelope::{self, Facts};
-use crate::task::{Reason, Task};
+use crate::task::{Reason, Status, Task};
 
 /// What an attempt has in hand before its process starts.
 pub(super) struct Prepared {
@@ -96,8 +96,9 @@ impl Pipeline {
         }
         // Cancelled while it was starting: the control came too late for `end`.
         let id = task.id.clone();
-        if self.0.parts.store.call(move |s| s.task(&id)).await.is_ok_and(|now| now.status.is_final()) {
-            control.stop(StopReason::Cancelled);
+        let now = self.0.parts.store.call(move |s| s.task(&id)).await.map(|task| task.status);
+        if let Some(reason) = stop_at_start(now) {
+            control.stop(reason);
         }
         let mut lines = Lines::new(newest);
         let wait = run.wait();
@@ -175,6 +176,18 @@ impl Pipeline {
     }
 }
 
+/// Whether an agent that has just started must not go on: its task has ended, or nobody can tell.
+fn stop_at_start(now: Result<Status, StoreError>) -> Option<StopReason> {
+    match now {
+        Ok(status) if status.is_final() => Some(StopReason::Cancelled),
+        Ok(_) => None,
+        Err(e) => {
+            tracing::error!(error = %e, "a task that starts could not be read; its agent is ended");
+            Some(StopReason::Shutdown)
+        }
+    }
+}
+
 /// `task_dir` with `io` and `home`, private to the server's user.
 fn make_folders(task_dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -196,4 +209,17 @@ pub(super) async fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<
     })
     .await
     .unwrap_or_else(|e| Err(std::io::Error::other(e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_goes_on_only_where_its_task_is_known_to_run() {
+        assert_eq!(stop_at_start(Ok(Status::Running)), None);
+        assert_eq!(stop_at_start(Ok(Status::Cancelled)), Some(StopReason::Cancelled));
+        let broken = StoreError::Database("disk I/O error".into());
+        assert_eq!(stop_at_start(Err(broken)), Some(StopReason::Shutdown));
+    }
 }

@@ -1,16 +1,20 @@
 //! What time brings: requests expire, what is finished and old goes.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Pipeline;
-use crate::env;
+use crate::env::{self, Millis};
 use crate::executor::StopReason;
+use crate::id::SessionId;
 use crate::store::StoreError;
 
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 const RETENTION_PERIOD: Duration = Duration::from_secs(600);
+/// Folders asked about at a time.
+const FOLDERS: usize = 500;
 
 /// How long what is finished is kept.
 #[derive(Debug, Clone)]
@@ -18,14 +22,16 @@ pub struct Retention {
     /// Terminal recordings, in seconds after the end.
     pub transcripts_s: u64,
     /// What was judged, in seconds.
-    pub replay_inputs_s: u64,
+    pub contents_s: u64,
+    /// Decisions on tasks that have ended, in seconds.
+    pub decisions_s: u64,
     /// Workspaces of chains, in seconds after the last end.
     pub workspaces_s: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { transcripts_s: 7 * 86_400, replay_inputs_s: 14 * 86_400, workspaces_s: 7 * 86_400 }
+        Self { transcripts_s: 7 * 86_400, contents_s: 14 * 86_400, decisions_s: 400 * 86_400, workspaces_s: 7 * 86_400 }
     }
 }
 
@@ -70,23 +76,54 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Contents go; the records of what was decided stay.
+    /// Contents go; the records of what was decided stay. Folders are looked for on the disk, so that none is missed.
     async fn forget(&self) -> Result<(), StoreError> {
         let (now, kept) = (env::now_ms(), self.0.parts.settings.retention.clone());
         let before = |seconds: u64| now.saturating_sub(seconds.saturating_mul(1000));
-        let (inputs, transcripts, workspaces) =
-            (before(kept.replay_inputs_s), before(kept.transcripts_s), before(kept.workspaces_s));
-        let (tasks, chains) = self.0.parts.store.call(move |s| s.forget(inputs, transcripts, workspaces)).await?;
-        let home = self.0.parts.home.clone();
-        let removed = tokio::task::spawn_blocking(move || {
-            for task in tasks {
-                let _ = std::fs::remove_dir_all(home.join("tasks").join(task));
+        let (contents, decisions) = (before(kept.contents_s), before(kept.decisions_s));
+        self.0.parts.store.call(move |s| s.forget(contents, decisions)).await?;
+        let (tasks, transcripts) = (self.0.parts.home.join("tasks"), before(kept.transcripts_s));
+        for names in folders(&tasks).await {
+            for over in self.0.parts.store.call(move |s| s.tasks_over(&names, transcripts)).await? {
+                remove(tasks.join(over)).await;
             }
-            for chain in chains {
-                let _ = std::fs::remove_dir_all(home.join("workspaces").join(chain));
+        }
+        let (chains, workspaces) = (self.0.parts.home.join("workspaces"), before(kept.workspaces_s));
+        for names in folders(&chains).await {
+            for over in self.0.parts.store.call(move |s| s.chains_over(&names, workspaces)).await? {
+                self.forget_workspace(over, workspaces).await?;
             }
-        });
-        let _ = removed.await;
+        }
         Ok(())
+    }
+
+    /// Removes a chain's workspace while no task can take it; one that began meanwhile keeps it.
+    async fn forget_workspace(&self, chain: String, before: Millis) -> Result<(), StoreError> {
+        let Some(lease) = SessionId::parse(&chain).ok().and_then(|chain| self.0.parts.workspaces.take(&chain)) else {
+            return Ok(());
+        };
+        let wanted = vec![chain];
+        for over in self.0.parts.store.call(move |s| s.chains_over(&wanted, before)).await? {
+            remove(self.0.parts.home.join("workspaces").join(over)).await;
+        }
+        drop(lease);
+        Ok(())
+    }
+}
+
+/// The names in a folder, in pieces of a size that one question to the store may have.
+async fn folders(parent: &Path) -> Vec<Vec<String>> {
+    let parent = parent.to_owned();
+    let listed = tokio::task::spawn_blocking(move || {
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    });
+    listed.await.unwrap_or_default().chunks(FOLDERS).map(<[String]>::to_vec).collect()
+}
+
+async fn remove(folder: PathBuf) {
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&folder).map_err(|e| (folder, e))).await;
+    if let Ok(Err((folder, e))) = removed {
+        tracing::warn!(folder = %folder.display(), error = %e, "an old folder could not be removed; it is tried again");
     }
 }

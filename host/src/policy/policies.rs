@@ -24,13 +24,13 @@ use crate::env::Millis;
 use crate::identity::ClientInfo;
 use crate::store::Store;
 
-/// Told of every change of sets: kind of the record, who did it, body.
+/// Told of loads that failed: kind of the record, who did it, body. Changes of sets are on record with the change itself.
 pub type Observer = Arc<dyn Fn(&str, &str, Value) + Send + Sync>;
 
 /// What the engine asks of the rest of coda.
 #[derive(Clone)]
 pub struct Hooks {
-    /// Told of every change of sets.
+    /// Told of loads that failed.
     pub observer: Observer,
     /// Parses a rewritten call anew; without it a call that a policy rewrites is withheld.
     pub reparse: Option<Arc<Reparse>>,

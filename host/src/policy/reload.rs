@@ -111,10 +111,6 @@ impl Policies {
         match &loaded {
             Ok(report) => {
                 tracing::info!(generation = report.generation, digest = report.digest, trigger = trigger.as_str(), state = ?report.state, note = report.note, "policy set loaded");
-                if report.state != LoadState::Unchanged {
-                    let body = json!({ "generation": report.generation, "digest": report.digest, "state": report.state, "trigger": trigger.as_str() });
-                    (self.0.hooks.observer)("policy.load", by, body);
-                }
             }
             Err(error) => {
                 tracing::error!(%error, trigger = trigger.as_str(), "policy set not loaded; what was live stays live");
@@ -244,8 +240,8 @@ impl Policies {
         let Some(candidate) = candidate else {
             return Err(PolicyError::Nothing("there is no candidate; `coda policy load` makes one of the policy folder".into()));
         };
-        let (generation, keep) = (candidate.generation, self.0.settings.keep_sets);
-        self.0.store.call(move |store| store.promote_policy_set(generation, env::now_ms(), keep)).await?;
+        let (generation, keep, who) = (candidate.generation, self.0.settings.keep_sets, by.to_owned());
+        self.0.store.call(move |store| store.promote_policy_set(generation, &who, env::now_ms(), keep)).await?;
         let digest = candidate.set.source.digest.clone();
         self.0.live.store(Some(candidate));
         {
@@ -254,7 +250,6 @@ impl Policies {
             lifecycle.degraded = None;
         }
         tracing::info!(generation, digest, by, "policy set is live");
-        (self.0.hooks.observer)("policy.promote", by, json!({ "generation": generation, "digest": digest }));
         Ok(generation)
     }
 
@@ -272,7 +267,7 @@ impl Policies {
         let live = self.kept_set(target).await?;
         // The same set under another number is not bad.
         let bad = left.map(|left| left.set.source.digest.clone()).filter(|bad| *bad != live.set.source.digest);
-        let (quarantined, why, who) = (bad.clone(), reason.to_owned(), by.to_owned());
+        let (quarantined, why, who) = (bad, reason.to_owned(), by.to_owned());
         let stored = move |store: &Store| store.roll_back_policy_set(target, quarantined.as_deref(), &why, &who, env::now_ms());
         self.0.store.call(stored).await?;
         let digest = live.set.source.digest.clone();
@@ -283,8 +278,6 @@ impl Policies {
             lifecycle.candidate = None;
         }
         tracing::warn!(generation = target, digest, by, reason, "policy set rolled back and pinned");
-        let body = json!({ "generation": target, "digest": digest, "quarantined": bad, "reason": reason });
-        (self.0.hooks.observer)("policy.rollback", by, body);
         Ok(target)
     }
 
@@ -304,9 +297,9 @@ impl Policies {
     /// Lifts the pin and the quarantine. The live set stays; the next load counts again.
     pub async fn unpin(&self, by: &str) -> Result<(), PolicyError> {
         let _changing = self.0.changing.lock().await;
-        self.0.store.call(|store| store.unpin_policy_set()).await?;
-        let pinned = self.lifecycle().pinned.take();
-        (self.0.hooks.observer)("policy.unpin", by, json!({ "generation": pinned }));
+        let who = by.to_owned();
+        self.0.store.call(move |store| store.unpin_policy_set(&who)).await?;
+        self.lifecycle().pinned = None;
         Ok(())
     }
 }

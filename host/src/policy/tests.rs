@@ -6,9 +6,8 @@ mod sets;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use serde_json::Value;
 
 use super::contract::{Caller, Event, Gate, Subject, TaskFacts, ToolCallSubject};
 use super::{Hooks, Judgment, Policies, PolicyError, Settings};
@@ -43,12 +42,11 @@ fn faulty() -> &'static [u8] {
 /// A CODA_HOME with policies in it.
 struct Home {
     dir: tempfile::TempDir,
-    changes: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Home {
     fn new(policies: &str) -> Self {
-        let home = Self { dir: tempfile::tempdir().unwrap(), changes: Arc::default() };
+        let home = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir_all(home.folder().join("tests")).unwrap();
         // Compiled forms are shared by the tests: they are named by what they were made of.
         let cache = target().join("cache");
@@ -70,12 +68,7 @@ impl Home {
     /// An engine that has not started.
     fn open_with(&self, settings: Settings) -> Policies {
         let store = Store::open(&self.dir.path().join("coda.db")).unwrap();
-        let changes = Arc::clone(&self.changes);
-        let observer = move |kind: &str, by: &str, body: Value| {
-            assert!(!by.is_empty());
-            changes.lock().unwrap().push((kind.to_owned(), body));
-        };
-        Policies::open(settings, store, self.dir.path(), Hooks { observer: Arc::new(observer), reparse: None }).unwrap()
+        Policies::open(settings, store, self.dir.path(), Hooks::default()).unwrap()
     }
 
     fn open(&self) -> Policies {
@@ -88,8 +81,12 @@ impl Home {
         policies
     }
 
+    /// What the audit log holds of changes, committed with them.
     fn change_kinds(&self) -> Vec<String> {
-        self.changes.lock().unwrap().iter().map(|(kind, _)| kind.clone()).collect()
+        let store = Store::open(&self.dir.path().join("coda.db")).unwrap();
+        let query = crate::store::audit::AuditQuery { after: Some(0), limit: 100, ..Default::default() };
+        let (records, _) = store.audit_page(&query).unwrap();
+        records.into_iter().map(|r| r.kind).filter(|kind| kind.starts_with("policy.")).collect()
     }
 }
 

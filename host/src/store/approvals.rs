@@ -14,6 +14,9 @@ use crate::env::{self, Millis};
 use crate::id::{ApprovalId, TaskId};
 use crate::task::state::Happening;
 
+/// Open requests that one task may have: no person reads more.
+const MAX_OPEN_PER_TASK: u64 = 32;
+
 /// A request that is about to be stored: standing `open`, no votes.
 pub type NewApproval = Approval;
 
@@ -37,6 +40,11 @@ impl Store {
                 if matching(tx, &new.task, &item.call_key, "'open'")?.is_some() {
                     return Err(StoreError::Conflict { what: "the list of open requests".into() });
                 }
+            }
+            let sql = "SELECT count(*) FROM approval WHERE task = ?1 AND status = 'open'";
+            let open: i64 = tx.query_row(sql, [new.task.as_str()], |row| row.get(0))?;
+            if open >= signed(MAX_OPEN_PER_TASK) {
+                return Err(StoreError::Bound { what: "open requests of one task", limit: MAX_OPEN_PER_TASK });
             }
             insert_approval(tx, new)
         })

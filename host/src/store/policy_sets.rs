@@ -5,9 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
+use serde_json::{Value, json};
 
+use super::audit::append_audit;
 use super::{Store, StoreError};
 use crate::env::Millis;
+use crate::identity::DEFAULT_TENANT;
 
 const LIVE: &str = "live";
 const PINNED: &str = "pinned";
@@ -88,7 +91,9 @@ impl Store {
                 "INSERT INTO policy_set (digest, manifest, blobs, created_ms, by) VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![digest, manifest, names, int(now), by],
             )?;
-            Ok(u64::try_from(tx.last_insert_rowid()).unwrap_or_default())
+            let generation = u64::try_from(tx.last_insert_rowid()).unwrap_or_default();
+            record(tx, "policy.load", by, &json!({ "generation": generation, "digest": digest }))?;
+            Ok(generation)
         })
     }
 
@@ -131,9 +136,10 @@ impl Store {
     }
 
     /// Makes a set live, and drops the oldest sets beyond `keep`.
-    pub fn promote_policy_set(&self, generation: u64, now: Millis, keep: u32) -> Result<(), StoreError> {
+    pub fn promote_policy_set(&self, generation: u64, by: &str, now: Millis, keep: u32) -> Result<(), StoreError> {
         self.write(|tx| {
-            set_live(tx, generation, now)?;
+            let digest = set_live(tx, generation, now)?;
+            record(tx, "policy.promote", by, &json!({ "generation": generation, "digest": digest }))?;
             drop_old_sets(tx, keep)
         })
     }
@@ -148,7 +154,9 @@ impl Store {
         now: Millis,
     ) -> Result<(), StoreError> {
         self.write(|tx| {
-            set_live(tx, generation, now)?;
+            let digest = set_live(tx, generation, now)?;
+            let body = json!({ "generation": generation, "digest": digest, "quarantined": bad, "reason": reason });
+            record(tx, "policy.rollback", by, &body)?;
             tx.execute(
                 "INSERT OR REPLACE INTO policy_state (key, value) VALUES (?1, ?2)",
                 params![PINNED, generation.to_string()],
@@ -164,8 +172,9 @@ impl Store {
     }
 
     /// Lifts the pin and every quarantine.
-    pub fn unpin_policy_set(&self) -> Result<(), StoreError> {
+    pub fn unpin_policy_set(&self, by: &str) -> Result<(), StoreError> {
         self.write(|tx| {
+            record(tx, "policy.unpin", by, &json!({ "generation": pointer(tx, PINNED)? }))?;
             tx.execute("DELETE FROM policy_state WHERE key = ?1", [PINNED])?;
             tx.execute("DELETE FROM policy_quarantine", [])?;
             Ok(())
@@ -217,14 +226,18 @@ fn blob_names(generation: u64, names: &str) -> Result<BTreeSet<String>, StoreErr
     serde_json::from_str(names).map_err(|e| StoreError::Corrupt { what: format!("policy set {generation}"), why: e.to_string() })
 }
 
-fn set_live(tx: &Transaction<'_>, generation: u64, now: Millis) -> Result<(), StoreError> {
-    let changed =
-        tx.execute("UPDATE policy_set SET promoted_ms = ?2 WHERE generation = ?1", params![int(generation), int(now)])?;
-    if changed == 0 {
-        return Err(StoreError::NotFound { what: format!("policy set {generation}") });
-    }
+/// Says which digest that is.
+fn set_live(tx: &Transaction<'_>, generation: u64, now: Millis) -> Result<String, StoreError> {
+    let sql = "UPDATE policy_set SET promoted_ms = ?2 WHERE generation = ?1 RETURNING digest";
+    let digest: Option<String> = tx.query_row(sql, params![int(generation), int(now)], |r| r.get(0)).optional()?;
+    let digest = digest.ok_or_else(|| StoreError::NotFound { what: format!("policy set {generation}") })?;
     tx.execute("INSERT OR REPLACE INTO policy_state (key, value) VALUES (?1, ?2)", params![LIVE, generation.to_string()])?;
-    Ok(())
+    Ok(digest)
+}
+
+/// A change of sets goes on record with the change itself.
+fn record(tx: &Transaction<'_>, kind: &str, by: &str, body: &Value) -> Result<(), StoreError> {
+    append_audit(tx, kind, by, DEFAULT_TENANT, None, body).map(drop)
 }
 
 /// Never the live set, never the pinned one.
@@ -286,15 +299,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
         let generations: Vec<u64> = ["a", "b", "c", "d"].map(|digest| keep(&store, digest)).into();
-        store.promote_policy_set(generations[0], 2, 20).unwrap();
+        store.promote_policy_set(generations[0], "op", 2, 20).unwrap();
         store.roll_back_policy_set(generations[0], Some("d"), "bad", "op", 3).unwrap();
-        store.promote_policy_set(generations[1], 4, 1).unwrap();
+        store.promote_policy_set(generations[1], "op", 4, 1).unwrap();
         let kept: Vec<u64> = store.policy_sets().unwrap().iter().map(|row| row.generation).collect();
         assert_eq!(kept, [generations[3], generations[1], generations[0]]);
         assert_eq!(store.policy_set(generations[0]).unwrap().blobs.len(), 2);
         assert_eq!(store.policy_state().unwrap(), PolicyState { live: Some(generations[1]), pinned: Some(generations[0]) });
         assert_eq!(store.quarantined_policy_sets().unwrap()[0].digest, "d");
-        store.unpin_policy_set().unwrap();
+        store.unpin_policy_set("op").unwrap();
         assert!(store.quarantined_policy_sets().unwrap().is_empty());
         assert_eq!(store.policy_state().unwrap().pinned, None);
     }

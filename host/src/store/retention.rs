@@ -1,36 +1,54 @@
 //! What is old goes: contents and folders, never records of what was decided.
 
-use rusqlite::Transaction;
-
 use super::row::signed;
 use super::{Store, StoreError};
 use crate::env::Millis;
 use crate::id::ApprovalId;
 use crate::id::TaskId;
 
-const BATCH: u32 = 500;
+/// Decisions that go at a time.
+const BATCH: u32 = 5_000;
 
 impl Store {
-    /// Drops judged contents older than `inputs`; answers the ids of tasks that ended before `transcripts` and the chains
-    /// whose last task ended before `workspaces`, for their folders to be removed.
-    pub fn forget(
-        &self,
-        inputs: Millis,
-        transcripts: Millis,
-        workspaces: Millis,
-    ) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    /// Drops judged contents older than `contents`, and decisions older than `decisions` of tasks that have ended, a bounded
+    /// number at a time. What was decided stays in the audit log.
+    pub fn forget(&self, contents: Millis, decisions: Millis) -> Result<(), StoreError> {
         self.write(|tx| {
-            tx.execute("DELETE FROM content WHERE created_ms < ?1", [signed(inputs)])?;
+            tx.execute("DELETE FROM content WHERE created_ms < ?1", [signed(contents)])?;
+            // Rows come in the order of time, so the first ones are the oldest.
+            let old = format!(
+                "SELECT id FROM (SELECT id, task, time_ms FROM decision ORDER BY rowid LIMIT {BATCH}) d WHERE d.time_ms < ?1 \
+                 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = d.task AND t.ended_ms IS NULL)"
+            );
+            tx.execute(&format!("DELETE FROM content WHERE decision IN ({old})"), [signed(decisions)])?;
+            tx.execute(&format!("DELETE FROM decision WHERE id IN ({old})"), [signed(decisions)])?;
             Ok(())
-        })?;
+        })
+    }
+
+    /// Which of these tasks ended before `before`.
+    pub fn tasks_over(&self, ids: &[String], before: Millis) -> Result<Vec<String>, StoreError> {
+        self.over(ids, "SELECT 1 FROM task WHERE id = ?1 AND ended_ms < ?2", before)
+    }
+
+    /// Of which of these chains the last task ended before `before`.
+    pub fn chains_over(&self, ids: &[String], before: Millis) -> Result<Vec<String>, StoreError> {
+        // A chain is named after its first session, which an index finds; most are settled by that.
+        let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM task WHERE session = ?1 AND ended_ms < ?2) \
+                   AND NOT EXISTS (SELECT 1 FROM task WHERE chain = ?1 AND (ended_ms IS NULL OR ended_ms >= ?2))";
+        self.over(ids, sql, before)
+    }
+
+    fn over(&self, ids: &[String], sql: &str, before: Millis) -> Result<Vec<String>, StoreError> {
         self.read(|tx| {
-            let tasks = names(tx, "SELECT id FROM task WHERE ended_ms < ?1 ORDER BY ended_ms DESC LIMIT ?2", transcripts)?;
-            let chains = names(
-                tx,
-                "SELECT chain FROM task GROUP BY chain HAVING count(*) = count(ended_ms) AND max(ended_ms) < ?1 ORDER BY max(ended_ms) DESC LIMIT ?2",
-                workspaces,
-            )?;
-            Ok((tasks, chains))
+            let mut statement = tx.prepare_cached(sql)?;
+            let mut over = Vec::new();
+            for id in ids {
+                if statement.exists(rusqlite::params![id, signed(before)])? {
+                    over.push(id.clone());
+                }
+            }
+            Ok(over)
         })
     }
 
@@ -46,10 +64,4 @@ impl Store {
                 .collect()
         })
     }
-}
-
-fn names(tx: &Transaction<'_>, sql: &str, before: Millis) -> Result<Vec<String>, StoreError> {
-    let mut statement = tx.prepare(sql)?;
-    let names = statement.query_map(rusqlite::params![signed(before), BATCH], |row| row.get(0))?;
-    Ok(names.collect::<Result<_, _>>()?)
 }

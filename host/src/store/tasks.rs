@@ -79,6 +79,20 @@ impl Store {
         })
     }
 
+    /// Ends a queued task whose row does not read back, so that it takes no place any more.
+    pub fn give_up_unreadable(&self, id: &TaskId, reason: &Reason) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "UPDATE task SET status = 'failed', ended_ms = ?2, reason = ?3, version = version + 1 \
+                       WHERE id = ?1 AND status = 'queued' RETURNING tenant";
+            let tenant: Option<String> = tx
+                .query_row(sql, rusqlite::params![id.as_str(), signed(env::now_ms()), text(reason)], |row| row.get(0))
+                .optional()?;
+            let Some(tenant) = tenant else { return Ok(()) };
+            let body = json!({ "status": "failed", "by": name(&reason.by), "code": reason.code });
+            append_audit(tx, "task.ended", "coda", &tenant, Some(id), &body).map(drop)
+        })
+    }
+
     /// Notes the process of a running attempt, so that a restart can end it.
     pub fn set_process(&self, id: &TaskId, attempt: u32, pid: i32, pid_start: u64, sandbox: &str) -> Result<(), StoreError> {
         self.write(|tx| {

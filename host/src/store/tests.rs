@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::Store;
 use super::accept::Bounds;
+use super::audit::AuditQuery;
+use super::calls::Once;
 use super::decisions::DecisionRecord;
 use super::inbox::Scope;
+use super::tasks::Patch;
+use super::{Store, StoreError};
 use crate::approval::request::{Approval, Item, Standing, call_key};
 use crate::env;
 use crate::id::{ApprovalId, DecisionId, SessionId, TaskId};
 use crate::identity::{ClientInfo, DEFAULT_TENANT};
 use crate::policy::contract::{Demand, Gate, Permissions, Requirement, Usage};
-use crate::task::{Status, Task, Waiting};
+use crate::task::state::Happening;
+use crate::task::{EndedBy, Reason, Status, Task, Waiting};
 
 const ROOMY: Bounds = Bounds { queued: 10_000, per_principal: 10_000 };
 
@@ -168,4 +172,102 @@ fn a_listing_goes_on_past_the_requests_of_others() {
     assert_eq!((found.len(), more), (200, true));
     assert!(found.windows(2).all(|w| w[0].0.created_ms >= w[1].0.created_ms), "newest first");
     assert_eq!(list(250, "approver").1, false, "as many as fit");
+}
+
+#[test]
+fn a_task_whose_row_does_not_read_back_leaves_the_queue() {
+    let stand = Stand::new();
+    let broken = task("pat");
+    stand.accept(&broken);
+    let sql = "UPDATE task SET labels = '{' WHERE id = ?1";
+    stand.store.write(|tx| Ok(tx.execute(sql, [broken.id.as_str()])?)).expect("broken");
+    assert_eq!(stand.store.queue(5).expect("a queue"), [broken.id.clone()]);
+    let started = stand.store.advance(&broken.id, "coda", &Happening::Start, &Patch::default());
+    assert!(matches!(started, Err(StoreError::Corrupt { .. })), "{started:?}");
+    let reason = Reason { by: EndedBy::Limit, code: "unreadable".into(), text: "gone".into() };
+    stand.store.give_up_unreadable(&broken.id, &reason).expect("given up");
+    assert!(stand.store.queue(5).expect("a queue").is_empty());
+}
+
+#[test]
+fn a_task_asks_a_bounded_number_of_questions_at_once() {
+    let stand = Stand::new();
+    let task = task("pat");
+    stand.accept(&task);
+    let mut asked = 0;
+    let refused = loop {
+        let mut question = request(&task, "approver");
+        question.items[0].call_key = format!("call {asked}");
+        match stand.store.request_approval(&question) {
+            Ok(()) if asked < 1000 => asked += 1,
+            ended => break ended,
+        }
+    };
+    assert!(matches!(refused, Err(StoreError::Bound { limit: 32, .. })), "{refused:?} after {asked}");
+}
+
+#[test]
+fn a_call_of_an_earlier_attempt_does_not_keep_a_task_from_going_on() {
+    let stand = Stand::new();
+    let task = task("pat");
+    stand.accept(&task);
+    let step = |happening: Happening| {
+        stand.store.advance(&task.id, "coda", &happening, &Patch::default()).expect("a step");
+    };
+    step(Happening::Start);
+    stand.store.release_call(&task.id, "call-1", "key", "sh", Once::PerAttempt).expect("released");
+    assert!(stand.store.leftovers().expect("one")[0].call_in_flight);
+    step(Happening::Park);
+    step(Happening::Resume);
+    step(Happening::Start);
+    assert!(!stand.store.leftovers().expect("one")[0].call_in_flight);
+}
+
+#[test]
+fn a_change_of_policies_is_on_record_with_the_change() {
+    let stand = Stand::new();
+    let blobs = BTreeMap::from([("blob".to_owned(), std::sync::Arc::from(&b"x"[..]))]);
+    let generation = stand.store.keep_policy_set("digest", "{}", &blobs, "olga", 1).expect("kept");
+    stand.store.promote_policy_set(generation, "olga", 2, 20).expect("promoted");
+    stand.store.roll_back_policy_set(generation, None, "bad", "otto", 3).expect("rolled back");
+    stand.store.unpin_policy_set("otto").expect("unpinned");
+    assert!(stand.store.promote_policy_set(99, "olga", 4, 20).is_err());
+    let query = AuditQuery { after: Some(0), limit: 100, ..AuditQuery::default() };
+    let (records, _) = stand.store.audit_page(&query).expect("a page");
+    let told: Vec<(&str, &str)> = records.iter().map(|r| (r.kind.as_str(), r.actor.as_str())).collect();
+    let wanted = [("policy.load", "olga"), ("policy.promote", "olga"), ("policy.rollback", "otto"), ("policy.unpin", "otto")];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn what_is_old_is_named_as_often_as_it_is_asked_for() {
+    let stand = Stand::new();
+    let ended = |previous: Option<&Task>, ended_ms: Option<u64>| {
+        let mut task = task("pat");
+        if let Some(previous) = previous {
+            task.chain = previous.chain.clone();
+        }
+        task.status = if ended_ms.is_some() { Status::Denied } else { Status::Queued };
+        task.ended_ms = ended_ms;
+        stand.accept(&task);
+        task
+    };
+    let old = ended(None, Some(100));
+    let long = ended(None, Some(100));
+    let goes_on = ended(Some(&long), None);
+    let young = ended(None, Some(300));
+    let ids = [&old, &long, &goes_on, &young].map(|t| t.id.to_string());
+    assert_eq!(stand.store.tasks_over(&ids, 200).expect("answered"), [old.id.to_string(), long.id.to_string()]);
+    let chains = [&old, &long, &young].map(|t| t.chain.to_string());
+    assert_eq!(stand.store.chains_over(&chains, 200).expect("answered"), [old.chain.to_string()]);
+    // Decisions go with age, those of tasks that still run stay.
+    let count = || -> i64 {
+        let counted = stand.store.read(|tx| Ok(tx.query_row("SELECT count(*) FROM decision", [], |r| r.get(0))?));
+        counted.expect("counted")
+    };
+    assert_eq!(count(), 4);
+    stand.store.forget(0, 1).expect("nothing is that old");
+    assert_eq!(count(), 4);
+    stand.store.forget(0, u64::MAX >> 1).expect("forgotten");
+    assert_eq!(count(), 1);
 }

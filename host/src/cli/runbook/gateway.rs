@@ -1,6 +1,7 @@
 //! The runbook agent's way to the gates: a few requests to the loopback listener. No answer is never a permission.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,6 +10,9 @@ use super::steps::Step;
 
 /// Tool name under which steps are judged.
 const TOOL: &str = "shell";
+/// How often a question that the server cannot answer now is asked again, and after what pause.
+const MAX_TRIES: u32 = 30;
+const TRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +72,18 @@ impl Gateway {
         Ok(Self { client, url, token: get("CODA_GATEWAY_TOKEN")? })
     }
 
-    /// The calls of all attempts so far.
+    /// The calls of all attempts so far; asked again while the server says that it cannot tell now.
     pub(super) async fn calls(&self) -> Result<Vec<Earlier>, GatewayError> {
-        let mut answer = self.send(self.client.get(format!("{}/agent/calls", self.url))).await?;
+        let mut tries = 0;
+        let mut answer = loop {
+            match self.send(self.client.get(format!("{}/agent/calls", self.url))).await {
+                Err(GatewayError::Refused { status: 503, .. }) if tries < MAX_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(TRY_PAUSE).await;
+                }
+                answered => break answered?,
+            }
+        };
         serde_json::from_value(answer["calls"].take()).map_err(|e| GatewayError::Nonsense(e.to_string()))
     }
 

@@ -27,7 +27,7 @@ async fn a_changed_folder_judges_otherwise_and_the_same_one_changes_nothing() {
     assert!(report.generation > first.0 && report.digest != first.1);
     let judgment = engine.judge(event_at(Gate::Prompt, "x")).await;
     assert_eq!((judgment.generation, judgment.set_digest), (report.generation, report.digest));
-    assert_eq!(home.change_kinds(), ["policy.promote", "policy.load", "policy.promote", "policy.load"]);
+    assert_eq!(home.change_kinds(), ["policy.load", "policy.promote", "policy.load", "policy.promote"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
