@@ -106,6 +106,8 @@ pub struct Settings {
     pub result_bytes: u64,
     /// The sandbox.
     pub sandbox: sandbox::Settings,
+    /// Variables of the server's environment that agents see, besides the ordinary ones.
+    pub pass_environment: Vec<String>,
     /// The configured agents, by name.
     pub agents: BTreeMap<String, agent::Profile>,
     /// How coda's own hidden commands are called: the program and what comes before the command. Not from the file.
@@ -124,6 +126,7 @@ impl Default for Settings {
             transcript_bytes: 64 * 1024 * 1024,
             result_bytes: 1024 * 1024,
             sandbox: sandbox::Settings::default(),
+            pass_environment: Vec::new(),
             agents: BTreeMap::new(),
             // /proc/self/exe also names a binary that was replaced on the disk since.
             own_program: vec![std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")).into()],
@@ -223,7 +226,8 @@ impl Executor {
             }
         };
         let tail = progress::Tail::at_end(&launch.task_dir.join("io/status.jsonl"));
-        let (settings, sessions) = (self.settings.clone(), self.sessions.clone());
+        let (mut settings, sessions) = (self.settings.clone(), self.sessions.clone());
+        settings.idle_s = self.agents.idle_s(&launch.agent).unwrap_or(settings.idle_s);
         let parts = run::Parts { launch, settings, sessions, session, child, reports, tree, pump, sandbox, progress };
         Ok(run::begin(parts, tail))
     }
@@ -238,7 +242,7 @@ impl Executor {
             own_program: self.settings.own_program.clone(),
             program: call.program,
             arguments: call.arguments,
-            environment: environment::of(launch, std::env::vars_os(), &call.environment),
+            environment: environment::of(launch, std::env::vars_os(), &self.settings.pass_environment, &call.environment),
             working_directory: launch.workspace.clone(),
             borders,
         }

@@ -47,13 +47,3 @@ fn a_login_link_is_not_written_where_an_agent_could_read_it() {
         }
     }
 }
-
-#[test]
-fn a_command_waits_for_a_server_that_was_started_just_now() {
-    let mut server = Server::with_config("");
-    let mut command = server.command(&["inbox", "--json"]);
-    let asked = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("coda runs");
-    server.run();
-    let output = asked.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}", text(&output));
-}

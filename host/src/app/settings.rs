@@ -126,6 +126,7 @@ pub(super) fn executor(config: &Config) -> executor::Settings {
         "none" => executor::sandbox::Mode::Off,
         _ => executor::sandbox::Mode::BestEffort,
     };
+    let readable = from.readable.iter().map(|path| config.in_home(path)).collect();
     executor::Settings {
         columns: u16::try_from(from.columns).unwrap_or(120),
         rows: u16::try_from(from.rows).unwrap_or(40),
@@ -133,7 +134,8 @@ pub(super) fn executor(config: &Config) -> executor::Settings {
         grace_s: from.grace_s,
         transcript_bytes: from.max_transcript_bytes,
         result_bytes: tasks.max_result_bytes,
-        sandbox: executor::sandbox::Settings { mode, ..executor::sandbox::Settings::default() },
+        sandbox: executor::sandbox::Settings { mode, readable, ..executor::sandbox::Settings::default() },
+        pass_environment: from.pass_environment.clone(),
         agents,
         ..executor::Settings::default()
     }
@@ -152,6 +154,7 @@ fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Pr
         arguments: agent.arguments.clone(),
         environment: agent.environment.clone(),
         model: model.unwrap_or_default(),
+        idle_s: agent.idle_s,
     }
 }
 
@@ -215,6 +218,7 @@ pub(super) fn accounts(config: &Config) -> accounts::Settings {
     accounts::Settings {
         mode: if from.mode == "proxy" { Mode::Proxy } else { Mode::Local },
         local_name: from.local_name.clone(),
+        roles_file: config.in_home(&from.roles_file),
         default_roles: from.default_roles.clone(),
         proxy: proxy::Settings {
             trusted_peers: from.trusted_peers.clone(),
@@ -274,4 +278,42 @@ fn size(value: u64) -> usize {
 
 fn small(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::reference;
+
+    /// Where settings are handed out.
+    const READERS: [&str; 5] = [
+        include_str!("settings.rs"),
+        include_str!("open_doors.rs"),
+        include_str!("../app.rs"),
+        include_str!("../telemetry.rs"),
+        include_str!("../policy/settings.rs"),
+    ];
+
+    #[test]
+    fn every_setting_that_is_accepted_is_read() {
+        let readers = READERS.map(|text| text.split("#[cfg(test)]").next().unwrap_or_default()).concat();
+        let is_read = |key: &str| readers.split(&format!(".{key}")).skip(1).any(|rest| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric()));
+        let forgotten: Vec<String> =
+            reference().into_iter().filter(|s| !is_read(s.key)).map(|s| format!("{}.{}", s.section, s.key)).collect();
+        assert!(forgotten.is_empty(), "accepted and never used: {forgotten:?}");
+    }
+
+    #[test]
+    fn what_an_operator_says_of_agents_reaches_the_executor() {
+        let home = tempfile::tempdir().expect("a folder");
+        let text = "[executor]\npass_environment = [\"PROXY\"]\nreadable = [\"/srv/shared\"]\n[tasks]\nidle_s = 60\n\
+                    [agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\nidle_s = 900\n[identity]\nroles_file = \"people.toml\"\n";
+        std::fs::write(home.path().join(crate::config::FILE), text).expect("written");
+        let config = Config::load(home.path(), &BTreeMap::new(), &crate::config::Flags::default()).expect("right");
+        let settings = executor(&config);
+        assert_eq!(settings.pass_environment, ["PROXY"]);
+        assert_eq!(settings.sandbox.readable, [PathBuf::from("/srv/shared")]);
+        assert_eq!((settings.idle_s, settings.agents["own"].idle_s), (60, Some(900)));
+        assert_eq!(accounts(&config).roles_file, home.path().join("people.toml"));
+    }
 }

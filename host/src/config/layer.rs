@@ -6,11 +6,8 @@ use super::settings;
 use super::value::SettingValue;
 
 /// Names that the original CoDA used, and what they set today.
-const OLD_NAMES: [(&str, &str, &str); 3] = [
-    ("CODA_MAX_CONCURRENT", "tasks", "max_concurrent"),
-    ("CODA_APP_URL", "server", "public_url"),
-    ("DATABRICKS_PROFILE", "gateway", "databricks_profile"),
-];
+const OLD_NAMES: [(&str, &str, &str); 2] =
+    [("CODA_MAX_CONCURRENT", "tasks", "max_concurrent"), ("CODA_APP_URL", "server", "public_url")];
 /// Short names for what is often set.
 const SHORT_NAMES: [(&str, &str, &str); 2] = [("CODA_LOG", "log", "filter"), ("CODA_GUESTS", "policy", "guests")];
 /// Hours that finished tasks stay in the inbox.

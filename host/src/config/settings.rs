@@ -175,15 +175,13 @@ sections! {
         max_context_bytes: u64 = MIB;
         /// Largest result that an agent may write.
         max_result_bytes: u64 = 4 * MIB;
-        /// Largest diff that is shown.
-        max_diff_bytes: u64 = MIB;
         /// How far back the inbox reaches; what still waits is always in it.
         inbox_window_s: u64 = DAY_S;
-        /// How long terminal transcripts are kept after the end.
+        /// How long a task's folder is kept after the end: terminal transcript, diff, the agent's files.
         keep_transcripts_s: u64 = 7 * DAY_S;
         /// How long the contents of judged events are kept, for replay.
         keep_contents_s: u64 = 14 * DAY_S;
-        /// How long decisions are kept.
+        /// How long decisions on tasks that have ended are kept; the audit log keeps what was decided.
         keep_decisions_s: u64 = 400 * DAY_S;
         /// How long a workspace of coda's own is kept after the last task of its chain.
         keep_workspaces_s: u64 = 30 * DAY_S;
@@ -209,11 +207,9 @@ sections! {
         grace_s: u64 = 5;
         /// Largest transcript; what comes after is cut, and the transcript says so.
         max_transcript_bytes: u64 = 10 * MIB;
-        /// Longest status.jsonl that is read.
-        max_status_bytes: u64 = MIB;
         /// Environment variables of the server that agents may see, besides PATH, LANG, LC_ALL, TERM and TZ.
         pass_environment: Vec<String> = Vec::new();
-        /// Directories that agents may read, besides the system's.
+        /// Directories that agents may read though they lie in a hidden place, such as a credential folder.
         readable: Vec<String> = Vec::new();
     }
     /// `[policy]`: the engine. What is set per policy stands in policies.toml.
@@ -275,8 +271,6 @@ sections! {
         credential_cache_s: u64 = 30;
         /// How long a credential command may take.
         credential_timeout_s: u64 = 30;
-        /// Profile that credential commands get as DATABRICKS_PROFILE.
-        databricks_profile: Option<String> = None;
         /// Drop blank text blocks from requests.
         drop_blank_text: bool = true;
         /// Drop tool results whose call is gone.

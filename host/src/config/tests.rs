@@ -39,13 +39,11 @@ fn names_of_the_original_still_work() {
         ("CODA_MAX_CONCURRENT", "3"),
         ("CODA_APP_URL", "https://coda.example.com"),
         ("CODA_TASK_TTL", "48"),
-        ("DATABRICKS_PROFILE", "prod"),
     ];
     let config = read("", &environment, &Flags::default()).expect("right");
     assert_eq!(config.settings.tasks.max_concurrent, 3);
     assert_eq!(config.settings.server.public_url.as_deref(), Some("https://coda.example.com"));
     assert_eq!(config.settings.tasks.inbox_window_s, 48 * 3_600);
-    assert_eq!(config.settings.gateway.databricks_profile.as_deref(), Some("prod"));
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Profile {
     pub environment: BTreeMap<String, String>,
     /// Model that the agent asks for by name; empty: `default`.
     pub model: String,
+    /// When it is taken for stuck, in seconds; `None` = as all.
+    pub idle_s: Option<u64>,
 }
 
 /// An agent as it is listed.
@@ -94,6 +96,11 @@ impl Agents {
             hermes.kind = Kind::Hermes;
         }
         Self { profiles, own_program }
+    }
+
+    /// An agent's own idle rule.
+    pub(super) fn idle_s(&self, name: &str) -> Option<u64> {
+        self.profiles.get(name)?.idle_s
     }
 
     /// Whether tasks may choose this name.

@@ -16,11 +16,12 @@ const FALLBACK_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 pub(super) fn of(
     launch: &Launch,
     server: impl IntoIterator<Item = (OsString, OsString)>,
+    also: &[String],
     from_agent: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([("PATH".to_owned(), FALLBACK_PATH.to_owned()), ("LANG".to_owned(), "C.UTF-8".to_owned())]);
     let text = |s: OsString| s.into_string().ok();
-    let server = server.into_iter().filter(|(name, _)| is_handed_on(name));
+    let server = server.into_iter().filter(|(name, _)| is_handed_on(name, also));
     all.extend(server.filter_map(|(name, value)| Some((text(name)?, text(value)?))));
     all.extend(launch.environment.clone());
     let home = launch.task_dir.join("home");
@@ -40,6 +41,18 @@ pub(super) fn of(
     all
 }
 
-fn is_handed_on(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| HANDED_ON.contains(&name) || name.starts_with("LC_"))
+fn is_handed_on(name: &OsStr, also: &[String]) -> bool {
+    name.to_str().is_some_and(|name| HANDED_ON.contains(&name) || name.starts_with("LC_") || also.iter().any(|a| a == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_is_handed_on_and_nothing_else() {
+        let is = |name: &str| is_handed_on(OsStr::new(name), &["HTTPS_PROXY".to_owned()]);
+        assert!(is("PATH") && is("LC_ALL") && is("HTTPS_PROXY"));
+        assert!(!is("MODEL_KEY") && !is("HTTPS_PROXY_PASSWORD"));
+    }
 }

@@ -94,6 +94,8 @@ pub struct Settings {
     pub mode: Mode,
     /// More places that no agent sees, absolute.
     pub hidden: Vec<PathBuf>,
+    /// Places that every agent may read though they lie in hidden ones, absolute.
+    pub readable: Vec<PathBuf>,
     /// More places that every agent may write to, absolute.
     pub writable: Vec<PathBuf>,
 }
@@ -130,7 +132,7 @@ pub(super) fn borders(settings: &Settings, coda_home: &Path, writable: &[&Path],
     Borders {
         mode: settings.mode,
         hidden: hidden.into_iter().chain(more).collect(),
-        readable: Vec::new(),
+        readable: settings.readable.iter().map(|p| real(p)).collect(),
         writable: writable.iter().map(|p| real(p)).chain(settings.writable.iter().map(|p| real(p))).collect(),
     }
 }
@@ -259,10 +261,13 @@ mod tests {
         for profile in profiles {
             std::fs::create_dir_all(home.path().join(profile)).expect("made");
         }
-        let borders = borders(&Settings::default(), &home.path().join("coda"), &[], Some(home.path()));
+        let readable = vec![home.path().join(".mozilla/shared")];
+        let settings = Settings { readable: readable.clone(), ..Settings::default() };
+        let borders = borders(&settings, &home.path().join("coda"), &[], Some(home.path()));
         for profile in profiles {
             let real = home.path().canonicalize().expect("there").join(profile);
             assert!(borders.hidden.contains(&real), "{profile}");
         }
+        assert_eq!(borders.readable, readable, "but for what the operator lets them read");
     }
 }

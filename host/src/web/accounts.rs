@@ -17,7 +17,7 @@ pub mod secret;
 pub mod tokens;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -62,6 +62,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Name of the local principal; `None` = the operating system's user name, or `local@localhost`.
     pub local_name: Option<String>,
+    /// The mapping file; relative to CODA_HOME.
+    pub roles_file: PathBuf,
     /// Roles of everybody whom the proxy names, without a mapping.
     pub default_roles: Vec<String>,
     /// Which proxy is believed.
@@ -85,6 +87,7 @@ impl Default for Settings {
         Self {
             mode: Mode::Local,
             local_name: None,
+            roles_file: "roles.toml".into(),
             default_roles: Vec::new(),
             proxy: proxy::Settings::default(),
             login_ttl_s: 12 * 3_600,
@@ -170,9 +173,9 @@ struct Inner {
 }
 
 impl Accounts {
-    /// Reads roles.toml and keys/local.key below `home` (the key is made where it is missing).
+    /// Reads the mapping file and keys/local.key below `home` (the key is made where it is missing).
     pub fn open(settings: Settings, home: &Path, store: Store, recorder: Recorder) -> Result<Self, AccountError> {
-        let roles = roles::RolesFile::open(&home.join("roles.toml")).map_err(|e| AccountError::Settings(e.to_string()))?;
+        let roles = roles::RolesFile::open(&home.join(&settings.roles_file)).map_err(|e| AccountError::Settings(e.to_string()))?;
         let proxy = proxy::Proxy::new(&settings.proxy).map_err(AccountError::Settings)?;
         let local_key = match settings.mode {
             Mode::Local => Some(logins::local_key(&home.join("keys"))?),

@@ -122,6 +122,11 @@ async fn idle_is_an_agent_that_shows_nothing_and_does_nothing() {
     let mut stage = Stage::with("exec 0<&- 1>&- 2>&-; sleep 1000");
     stage.settings.idle_s = 1;
     assert_eq!(stage.run().await.how, How::Idle);
+    // An agent may have a rule of its own.
+    let mut stage = Stage::with("exec 0<&- 1>&- 2>&-; sleep 1000");
+    stage.settings.idle_s = 0;
+    stage.settings.agents.get_mut("script").expect("is there").idle_s = Some(1);
+    assert_eq!(stage.run().await.how, How::Idle);
     // Silent work is work.
     let mut stage = Stage::with("end=$((SECONDS + 3)); while [ $SECONDS -lt $end ]; do :; done; exit 7");
     stage.settings.idle_s = 1;
