@@ -18,6 +18,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server that has been started may take until it listens: the first start compiles the policies.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const START_LOOK: Duration = Duration::from_millis(100);
+/// How long none may be there at all: `coda serve &` in the line before has not got to its lock yet.
+const ABSENT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 const MAX_SECRET_BYTES: u64 = 4_096;
@@ -131,6 +133,7 @@ impl Server {
                     let why = format!("the server on {} is starting for {limit} s already: see its log", home.display());
                     return Err(CliError::Unreachable(why));
                 }
+                ServerState::Absent if asked.elapsed() < ABSENT_TIMEOUT => tokio::time::sleep(START_LOOK).await,
                 ServerState::Absent => {
                     return Err(CliError::Unreachable(format!(
                         "no server runs on {}: start it with `coda serve`, or name another with --server or CODA_SERVER",

@@ -108,3 +108,24 @@ async fn a_server_that_is_not_there_is_exit_code_3() {
     let error = none.get("/v1/tasks").await.expect_err("nobody there");
     assert!(error.to_string().contains("coda serve"), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_that_was_started_in_the_line_before_is_waited_for() {
+    let home = tempfile::tempdir().expect("a directory");
+    let start = async {
+        // After the first look, which found no server at all.
+        tokio::task::yield_now().await;
+        let lock = home::ServerLock::take(home.path()).expect("free");
+        lock.announce("http://127.0.0.1:1").expect("written");
+        lock
+    };
+    let (address, _lock) = tokio::join!(Server::started(home.path()), start);
+    assert_eq!(address.expect("it was there in time"), "http://127.0.0.1:1");
+}
+
+#[tokio::test]
+async fn where_no_server_comes_the_way_out_is_named() {
+    let home = tempfile::tempdir().expect("a directory");
+    let error = Server::started(home.path()).await.expect_err("nobody").to_string();
+    assert!(error.contains("start it with `coda serve`"), "{error}");
+}
