@@ -15,7 +15,8 @@ use std::sync::Arc;
 pub use error::ServiceError;
 pub use settings::Settings;
 pub use views::{
-    ApprovalItem, ApprovalPage, ApprovalSummary, ApprovalView, Decision, InboxPage, InboxQuery, Submission, TaskView, VoteView, Watchable,
+    ApprovalItem, ApprovalPage, ApprovalSummary, ApprovalView, Decision, InboxPage, InboxQuery, Submission, TaskView, VoteView,
+    Watchable,
 };
 
 use tracing::Instrument as _;

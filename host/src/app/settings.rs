@@ -160,12 +160,8 @@ fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Pr
 
 pub(super) fn workspaces(config: &Config) -> executor::workspace::Settings {
     let profile = |w: &crate::config::Workspace| match &w.source {
-        WorkspaceSource::Path(path) => {
-executor::workspace::Profile { path: Some(path.clone()), git: None }
-        }
-        WorkspaceSource::Git(url) => {
-executor::workspace::Profile { path: None, git: Some(url.clone()) }
-        }
+        WorkspaceSource::Path(path) => executor::workspace::Profile { path: Some(path.clone()), git: None },
+        WorkspaceSource::Git(url) => executor::workspace::Profile { path: None, git: Some(url.clone()) },
     };
     executor::workspace::Settings { named: config.workspaces.iter().map(|(name, w)| (name.clone(), profile(w))).collect() }
 }
@@ -297,7 +293,9 @@ mod tests {
     #[test]
     fn every_setting_that_is_accepted_is_read() {
         let readers = READERS.map(|text| text.split("#[cfg(test)]").next().unwrap_or_default()).concat();
-        let is_read = |key: &str| readers.split(&format!(".{key}")).skip(1).any(|rest| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric()));
+        let is_read = |key: &str| {
+            readers.split(&format!(".{key}")).skip(1).any(|rest| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric()))
+        };
         let forgotten: Vec<String> =
             reference().into_iter().filter(|s| !is_read(s.key)).map(|s| format!("{}.{}", s.section, s.key)).collect();
         assert!(forgotten.is_empty(), "accepted and never used: {forgotten:?}");

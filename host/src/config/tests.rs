@@ -35,11 +35,7 @@ fn the_highest_layer_wins_and_says_so() {
 
 #[test]
 fn names_of_the_original_still_work() {
-    let environment = [
-        ("CODA_MAX_CONCURRENT", "3"),
-        ("CODA_APP_URL", "https://coda.example.com"),
-        ("CODA_TASK_TTL", "48"),
-    ];
+    let environment = [("CODA_MAX_CONCURRENT", "3"), ("CODA_APP_URL", "https://coda.example.com"), ("CODA_TASK_TTL", "48")];
     let config = read("", &environment, &Flags::default()).expect("right");
     assert_eq!(config.settings.tasks.max_concurrent, 3);
     assert_eq!(config.settings.server.public_url.as_deref(), Some("https://coda.example.com"));

@@ -149,7 +149,13 @@ impl Pipeline {
             "failed" => end(Status::Failed, agent("failed", summary)),
             other => end(
                 Status::Failed,
-                agent("bad-status", format!("the agent's result has the unknown status '{}'", other.chars().take(80).collect::<String>().escape_default())),
+                agent(
+                    "bad-status",
+                    format!(
+                        "the agent's result has the unknown status '{}'",
+                        other.chars().take(80).collect::<String>().escape_default()
+                    ),
+                ),
             ),
         };
         self.finish(&task.id, happening, patch).await

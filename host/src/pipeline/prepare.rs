@@ -167,8 +167,7 @@ impl Pipeline {
         let workspace = running.workspace.clone();
         let changes = tokio::task::spawn_blocking(move || baseline.changes(&workspace)).await.unwrap_or_default();
         let screened = self.0.parts.gates.screen(running, &changes.diff, Keep::All).await;
-        let screened =
-            screened.ok().and_then(|s| s.text).unwrap_or_else(|| "[the diff was withheld by policy]\n".to_owned());
+        let screened = screened.ok().and_then(|s| s.text).unwrap_or_else(|| "[the diff was withheld by policy]\n".to_owned());
         if let Err(e) = write_private(&self.task_dir(task).join("changes.diff"), screened.as_bytes()).await {
             tracing::warn!(error = %e, "a diff could not be kept");
         }

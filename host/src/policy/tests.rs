@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-
 use super::contract::{Caller, Event, Gate, Subject, TaskFacts, ToolCallSubject};
 use super::{Hooks, Judgment, Policies, PolicyError, Settings};
 use crate::store::Store;

@@ -175,7 +175,8 @@ struct Inner {
 impl Accounts {
     /// Reads the mapping file and keys/local.key below `home` (the key is made where it is missing).
     pub fn open(settings: Settings, home: &Path, store: Store, recorder: Recorder) -> Result<Self, AccountError> {
-        let roles = roles::RolesFile::open(&home.join(&settings.roles_file)).map_err(|e| AccountError::Settings(e.to_string()))?;
+        let roles =
+            roles::RolesFile::open(&home.join(&settings.roles_file)).map_err(|e| AccountError::Settings(e.to_string()))?;
         let proxy = proxy::Proxy::new(&settings.proxy).map_err(AccountError::Settings)?;
         let local_key = match settings.mode {
             Mode::Local => Some(logins::local_key(&home.join("keys"))?),
