@@ -204,6 +204,8 @@ impl Executor {
         let path = launch.environment.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
         let call = self.agents.prepare(&launch, &path)?;
         prepare_folders(&launch, &call.files)?;
+        // Before the agent lives: what it writes first counts.
+        let tail = progress::Tail::at_end(&launch.task_dir.join("io/status.jsonl"));
         let spec = self.spec(&launch, call);
         let mut command = Command::new(self.settings.own_program.first().cloned().unwrap_or_default());
         command.args(self.settings.own_program.iter().skip(1)).arg(supervisor::COMMAND);
@@ -225,7 +227,6 @@ impl Executor {
                 return Err(StartError::NotStarted(why));
             }
         };
-        let tail = progress::Tail::at_end(&launch.task_dir.join("io/status.jsonl"));
         let (mut settings, sessions) = (self.settings.clone(), self.sessions.clone());
         settings.idle_s = self.agents.idle_s(&launch.agent).unwrap_or(settings.idle_s);
         let parts = run::Parts { launch, settings, sessions, session, child, reports, tree, pump, sandbox, progress };

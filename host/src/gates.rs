@@ -4,6 +4,7 @@
 
 mod agent_side;
 pub mod ask;
+mod ending;
 mod held;
 pub mod keeper;
 pub mod running;
@@ -88,6 +89,9 @@ pub trait ToolGates: Send + Sync {
     /// The calls that were released so far, over all attempts: a runbook skips what is finished. `Err` where that cannot be
     /// told now: never an empty list, by which it would begin anew.
     fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<Vec<PastCall>, String>>;
+
+    /// Says that the agent and its model were just seen at work, which the terminal need not show.
+    fn note_activity(&self, task: &TaskId);
 
     /// Adds to the task's counters.
     fn add_usage<'a>(&'a self, task: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()>;

@@ -79,3 +79,33 @@ fn an_agent_that_talks_at_length_fills_its_result_and_no_list() {
         assert!(listed.len() < 30_000, "{} bytes", listed.len());
     }
 }
+
+#[test]
+fn an_agent_that_works_on_after_its_call_was_parked_is_ended_and_goes_on_when_it_is_approved() {
+    // It asks as the runbook agent does, and does not listen to the answer.
+    let asks = r#"at=${CODA_GATEWAY_URL#http://}; exec 3<>/dev/tcp/${at%:*}/${at#*:}
+body='{"calls":[{"id":"1","tool":"shell","arguments":{"command":"rm -rf /srv/x"}}]}'
+printf 'POST /agent/calls HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %s\r\n\r\n%s' "$at" "$CODA_GATEWAY_TOKEN" "${#body}" "$body" >&3
+case $(cat <&3) in *'"run"'*) ;; *) sleep 600 ;; esac
+"#;
+    let script = format!("{asks}{DONE}");
+    let agent = format!(
+        "[approval]\nhold_s = 1\n[tasks]\nparked_grace_s = 1\n[agents.own]\nkind = \"custom\"\ncommand = \"/bin/bash\"\narguments = [\"-c\", {}]\n",
+        json!(script)
+    );
+    let roles = format!("{ROLES}[[role]]\nname = \"approver\"\nprincipals = [\"ann@example.com\"]\n");
+    let server = behind_a_proxy_with(&roles, &agent);
+    let (sue, ann) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"));
+    let (_, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
+    let id = field(&task, "task_id");
+    let parked = |sue: &Person| {
+        let (_, page) = sue.get(&format!("/v1/tasks/{id}/events?limit=1000"));
+        !of_kind(&page["events"].as_array().cloned().unwrap_or_default(), "parked").is_empty()
+    };
+    let waiting = sue.wait_until(&id, |now| now["status"] == "needs_approval" && parked(&sue));
+    let approval = field(&waiting["approval"], "approval_id");
+    let (status, voted) = ann.post(&format!("/v1/approvals/{approval}/decision"), &json!({ "decision": "approve" }));
+    assert_eq!(status, 200, "{voted:#}");
+    let ended = sue.wait_for(&id, &["completed", "failed", "denied", "timed_out"]);
+    assert_eq!(field(&ended, "status"), "completed", "{ended:#}");
+}

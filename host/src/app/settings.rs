@@ -64,6 +64,7 @@ pub(super) fn gates(config: &Config) -> keeper::Settings {
         expires_s: from.expires_s,
         default_requirements: requirements(config),
         max_held: size(config.settings.tasks.max_held),
+        parked_grace_s: config.settings.tasks.parked_grace_s,
     }
 }
 

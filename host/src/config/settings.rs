@@ -163,6 +163,8 @@ sections! {
         max_per_principal: u64 = 200;
         /// Held tasks whose process is kept alive at most; further ones are parked.
         max_held: u64 = 50;
+        /// How long an agent whose call was parked may take to end its turn; then it is ended, and its task waits.
+        parked_grace_s: u64 = 120;
         /// Running time of a task that names none.
         timeout_s: u64 = 3_600;
         /// Longest running time that a task may ask for.

@@ -29,6 +29,12 @@ impl ToolGates for Gatekeeper {
         })
     }
 
+    fn note_activity(&self, task: &TaskId) {
+        if let Some(control) = self.running(task).and_then(|running| running.control()) {
+            control.note_activity();
+        }
+    }
+
     fn judge_plan<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>> {
         Box::pin(async move {
             let running = self.running(task).ok_or_else(|| NOT_RUNNING.to_owned())?;

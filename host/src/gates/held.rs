@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use super::keeper::{Gatekeeper, park_message};
+use super::keeper::Gatekeeper;
 use super::running::Running;
 use crate::approval::request::Standing;
 use crate::executor::Hold;
@@ -105,12 +105,12 @@ impl Gatekeeper {
         changes: &mut broadcast::Receiver<ApprovalId>,
         deadline: Instant,
     ) -> Result<Result<(), String>, StoreError> {
-        let Some(held) = Held::enter(self, running, id).await? else { return Ok(Err(park_message(running, id))) };
+        let Some(held) = Held::enter(self, running, id).await? else { return Ok(Err(self.park(running, id))) };
         let standing = self.wait(id, changes, deadline).await?;
         held.leave().await;
         Ok(match standing {
             Standing::Approved | Standing::Consumed => Ok(()),
-            Standing::Open => Err(park_message(running, id)),
+            Standing::Open => Err(self.park(running, id)),
             Standing::Denied => Err(self.denial(id).await?),
             Standing::Expired => Err("refused: nobody approved it in time".into()),
             Standing::Withdrawn => Err("refused: its request was withdrawn".into()),

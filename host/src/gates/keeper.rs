@@ -40,12 +40,14 @@ pub struct Settings {
     pub default_requirements: Vec<Requirement>,
     /// Tasks held at once; beyond it a call is parked at once.
     pub max_held: usize,
+    /// How long an agent whose call was parked may take to end its turn before it is ended, in seconds.
+    pub parked_grace_s: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let approver = Requirement { role: crate::identity::Role::APPROVER.into(), count: 1 };
-        Self { hold_s: 600, expires_s: 86_400, default_requirements: vec![approver], max_held: 50 }
+        Self { hold_s: 600, expires_s: 86_400, default_requirements: vec![approver], max_held: 50, parked_grace_s: 120 }
     }
 }
 
@@ -162,12 +164,12 @@ impl Gatekeeper {
             if held.is_none() {
                 match Held::enter(self, running, &approval).await? {
                     Some(guard) => held = Some(guard),
-                    None => break self.park(running, &approval),
+                    None => break Passed::Parked(approval.clone(), self.park(running, &approval)),
                 }
             }
             match self.wait(&approval, &mut changes, deadline).await? {
                 Standing::Approved => {}
-                Standing::Open => break self.park(running, &approval),
+                Standing::Open => break Passed::Parked(approval.clone(), self.park(running, &approval)),
                 Standing::Denied => break Passed::Refused(self.denial(&approval).await?),
                 Standing::Expired => break Passed::Refused("refused: nobody approved it in time".into()),
                 // Used or asked again by another who waited for the same call.
@@ -281,6 +283,9 @@ impl Gatekeeper {
             if approval.standing != Standing::Open {
                 return Ok(approval.standing);
             }
+            if Instant::now() >= deadline {
+                return Ok(Standing::Open);
+            }
             let change = async {
                 loop {
                     match changes.recv().await {
@@ -290,54 +295,9 @@ impl Gatekeeper {
                     }
                 }
             };
-            if tokio::time::timeout_at(deadline, change).await.is_err() {
-                return Ok(Standing::Open);
-            }
+            // Over or not: the store has the last word.
+            let _ = tokio::time::timeout_at(deadline, change).await;
         }
-    }
-
-    /// An approval for something that policies allow by now must not lie about for later.
-    async fn use_up(&self, running: &Running, ask: &Ask, judgment: &Judgment) -> Result<(), StoreError> {
-        let (task, key, decision) = (running.task.id.clone(), ask.key.clone(), judgment.decision.to_string());
-        self.0
-            .store
-            .call(move |s| {
-                let Some(found) = s.approval_for_call(&task, &key)? else { return Ok(()) };
-                match found.approval.standing {
-                    Standing::Approved => s.consume_approval(&found.approval.id, found.item, &decision),
-                    Standing::Open => s.withdraw_approval(&found.approval.id, "a policy allows it now"),
-                    Standing::Denied | Standing::Expired | Standing::Consumed | Standing::Withdrawn => Ok(()),
-                }
-            })
-            .await
-    }
-
-    async fn withdraw_for(&self, running: &Running, ask: &Ask, why: &'static str) -> Result<(), StoreError> {
-        let (task, key) = (running.task.id.clone(), ask.key.clone());
-        self.0
-            .store
-            .call(move |s| match s.approval_for_call(&task, &key)? {
-                Some(found) if found.approval.standing != Standing::Denied => s.withdraw_approval(&found.approval.id, why),
-                Some(_) | None => Ok(()),
-            })
-            .await
-    }
-
-    fn park(&self, running: &Running, approval: &ApprovalId) -> Passed {
-        Passed::Parked(approval.clone(), park_message(running, approval))
-    }
-
-    pub(super) async fn denial(&self, id: &ApprovalId) -> Result<String, StoreError> {
-        let id = id.clone();
-        let approval = self.0.store.call(move |s| s.approval(&id)).await?;
-        let by = approval.votes.iter().find(|v| !v.approve);
-        Ok(match by {
-            Some(vote) => {
-                let reason = vote.reason.trim_end_matches('.');
-                format!("refused by {}: {reason}. Do not try it in another way.", vote.principal)
-            }
-            None => "refused: its approval was denied".into(),
-        })
     }
 
     /// How many tasks are held now.
@@ -357,11 +317,6 @@ impl Gatekeeper {
     fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Arc<Running>>> {
         self.0.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-pub(super) fn park_message(running: &Running, approval: &ApprovalId) -> String {
-    running.park(approval.clone());
-    "not run: people have not decided on it yet. End your turn now; say that the task waits for approval and will go on when it is given.".into()
 }
 
 /// What a call finds when it asks.

@@ -127,6 +127,7 @@ impl Exchange {
 
     /// Asks the upstream once, and passes on what may go on at once.
     async fn ask(&self, outbound: &Outbound, writer: &mut Writer) -> Result<(Source, Message), Failure> {
+        self.shared.gates.note_activity(&self.session.task);
         let mut reply = self.shared.client.send(&self.session.line, chat::PATH, outbound).await?;
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
         if reply.is_stream {
@@ -134,6 +135,7 @@ impl Exchange {
         }
         let mut body = Vec::new();
         while let Some(bytes) = reply.next().await? {
+            self.shared.gates.note_activity(&self.session.task);
             body.extend_from_slice(&bytes);
             self.check_size(body.len())?;
         }
@@ -151,6 +153,7 @@ impl Exchange {
                 // The message is complete: what fails or lacks from here on is only the usage.
                 true => tokio::time::timeout(TAIL, reply.next()).await.ok().and_then(Result::ok).flatten(),
             };
+            self.shared.gates.note_activity(&self.session.task);
             let events = match &bytes {
                 Some(bytes) => parser.push(bytes).map_err(no_text)?,
                 None => parser.finish().map_err(no_text)?.into_iter().collect(),

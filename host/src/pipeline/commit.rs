@@ -8,7 +8,7 @@ use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
 use crate::approval::tally::covers;
 use crate::env;
 use crate::executor::workspace::Changes;
-use crate::executor::{Ended, How, ResultFile};
+use crate::executor::{Ended, How, ResultFile, StopReason};
 use crate::gates::ToolCall;
 use crate::gates::running::Running;
 use crate::gates::screen::Keep;
@@ -38,7 +38,8 @@ impl Pipeline {
             return self.park(task, approval, exit).await;
         }
         if let Some(denied) = self.refused_request(running).await?
-            && matches!(&ended.result, ResultFile::Valid(result) if result.get("status").is_some_and(|s| s == "needs_approval"))
+            && (ended.how == How::Stopped(StopReason::Parked)
+                || matches!(&ended.result, ResultFile::Valid(r) if r.get("status").is_some_and(|s| s == "needs_approval")))
         {
             let reason = super::resume::denied(&denied);
             return self.finish(&task.id, Happening::End(Status::Denied, reason), patch(exit)).await;

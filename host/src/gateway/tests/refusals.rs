@@ -15,6 +15,7 @@ async fn a_harmless_call_passes_byte_for_byte() {
     let asked = stand.gates.asked.lock().expect("asked");
     assert_eq!(asked[0][0].arguments, json!({"command": "ls"}));
     assert_eq!(*stand.gates.usage.lock().expect("usage"), (10, 5));
+    assert!(stand.gates.seen_at_work.load(std::sync::atomic::Ordering::Relaxed) > 0, "nobody said that the model works");
 }
 
 #[tokio::test]

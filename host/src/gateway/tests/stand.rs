@@ -1,6 +1,7 @@
 //! What the tests stand on: verdicts by script, an upstream by script, and a client.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct Gates {
     pub(super) results: Mutex<Vec<(String, String, String)>>,
     /// Tokens.
     pub(super) usage: Mutex<(u64, u64)>,
+    /// How often the agent was said to be at work.
+    pub(super) seen_at_work: AtomicU64,
     /// Signalled when a held call is asked about.
     pub(super) held: Notify,
     /// Lets a held call go.
@@ -60,6 +63,10 @@ impl ToolGates for Gates {
             }
             verdicts
         })
+    }
+
+    fn note_activity(&self, _: &TaskId) {
+        self.seen_at_work.fetch_add(1, Ordering::Relaxed);
     }
 
     fn judge_plan<'a>(&'a self, _: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>> {
