@@ -2,13 +2,16 @@
 # Installs what the tests and the demo need and what is missing, once. Run by `make test`, `make demo` and `.ci/run`.
 #   scripts/setup.sh          everything
 #   scripts/setup.sh build    only what a build needs
-#   scripts/setup.sh clients  only the outside clients and agents that the tests run; prints their folder
+#   scripts/setup.sh clients  only the Python client and the agents that the tests run; prints their folder
+#   scripts/setup.sh outside  only the MCP clients of others that tests/clients runs; prints their folder
 # CODA_TEST_CACHE: where clients and agents of the test suite live [~/.cache/coda-tests]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${CODA_TEST_CACHE:-$HOME/.cache/coda-tests}
+# Versions of the Python clients; those of the others are in tests/clients/package.json and its lock.
 python_client=mcp-2.3.0
+fastmcp=fastmcp-4.1.2
 test_user=coda-test
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -68,16 +71,44 @@ python() {
     return 1
 }
 
-python_clients() {
-    if [ -f "$cache/$python_client/.complete" ]; then return; fi
-    local found
+# A Python program of others, in an environment of its own: NAME-VERSION.
+python_program() {
+    local name=$1 found
+    if [ -f "$cache/$name/.complete" ]; then return; fi
     found=$(python) || { apt python3-venv && found=$(python); } || fail "Python 3.11 to 3.13 with venv is missing"
-    say "installing the Python MCP client into $cache/$python_client"
-    rm -rf "${cache:?}/$python_client"
+    say "installing $name into $cache/$name"
+    rm -rf "${cache:?}/$name"
     mkdir -p "$cache"
-    "$found" -m venv "$cache/$python_client"
-    "$cache/$python_client/bin/pip" install --quiet --disable-pip-version-check "${python_client/-/==}"
-    touch "$cache/$python_client/.complete"
+    "$found" -m venv "$cache/$name"
+    "$cache/$name/bin/pip" install --quiet --disable-pip-version-check "${name%-*}==${name##*-}"
+    touch "$cache/$name/.complete"
+}
+
+# The clients that npm has, and the Node that they need, in a folder named by what the lock says.
+node_clients() {
+    local digest folder
+    digest=$(cat tests/clients/package.json tests/clients/package-lock.json | sha256sum | cut -c 1-12)
+    folder=$cache/node-clients-$digest
+    if [ -f "$folder/.complete" ]; then return; fi
+    have npm || apt nodejs npm || fail "npm is missing, and there is no right to install it: install the packages nodejs and npm"
+    say "installing the MCP clients of npm into $folder"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp tests/clients/package.json tests/clients/package-lock.json "$folder/"
+    # They bring their own Node: npm's complaint that this machine's is older says nothing.
+    (cd "$folder" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund >/dev/null 2>"$folder.log") ||
+        { tail -n 20 "$folder.log" >&2; fail "npm ci failed for tests/clients"; }
+    touch "$folder/.complete"
+}
+
+# Side by side: each of them mostly waits for its registry.
+outside_clients() {
+    local pids=() pid failed=0
+    python_program "$python_client" & pids+=($!)
+    python_program "$fastmcp" & pids+=($!)
+    node_clients & pids+=($!)
+    for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+    [ "$failed" = 0 ] || fail "an outside client could not be installed"
 }
 
 hermes() {
@@ -110,15 +141,20 @@ ordinary_user() {
     useradd --create-home --shell /bin/bash "$test_user"
 }
 
+if [ "${1:-all}" = outside ]; then
+    outside_clients >&2
+    echo "$cache"
+    exit 0
+fi
 if [ "${1:-all}" = clients ]; then
-    python_clients
+    python_program "$python_client"
     hermes
     echo "$cache"
     exit 0
 fi
 build_tools
 if [ "${1:-all}" = all ]; then
-    python_clients
+    outside_clients
     hermes
     browser
     browser_side

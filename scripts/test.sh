@@ -24,7 +24,7 @@ run cargo test --locked --workspace --no-fail-fast
 # The browser side that is committed is what its sources make.
 run npm --prefix host/web run --silent check
 # The longer ones, each a script of its own that ends with a non-zero status where something is wrong.
-for script in tests/e2e/*.sh tests/browser/*.sh; do
+for script in tests/clients/*.sh tests/e2e/*.sh tests/browser/*.sh; do
     if [ -x "$script" ] && [ "$(basename "$script")" != setup.sh ]; then run "$script"; fi
 done
 

@@ -34,7 +34,7 @@ use crate::identity::{ClientInfo, Principal};
 use crate::service::{InboxPage, InboxQuery, Service, ServiceError, Submission, TaskView};
 
 pub use answers::Shaped;
-pub use origin::InvalidSetting;
+pub use origin::{InvalidSetting, configured_origin as normal_origin};
 
 /// Which form `tools/list` takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -142,6 +142,11 @@ impl Shaper for Unshaped {
         Box::pin(async move { Some(Shaped { text: answer.to_string(), structured: Some(answer) }) })
     }
 }
+
+/// In a request's extensions: its `Origin` is this site's own, as whoever wraps the router has found out. Such a request
+/// needs no permission in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnOrigin;
 
 /// The routes `/mcp`, `/mcp/`, `/mcp/{shape}` and `/mcp/{shape}/`, to be merged into the server's router.
 ///

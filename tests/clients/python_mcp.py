@@ -1,87 +1,91 @@
-"""The official Python MCP client (mcp 2.3.0) against a coda server: list, run, inbox, get_result.
+"""The official Python MCP client against a coda server, in one mode: `legacy` (initialize), `auto`, or a version.
 
-    python python_mcp.py http://127.0.0.1:8484/mcp --token coda_tok_... --mode legacy --prompt '...'
-
-The mode is `legacy` (initialize, up to 2025-11-25), `auto`, or a version such as 2026-07-28. With --wait it asks for the
-result until the task has ended (a test may poll; a model should not). The last line printed is a JSON report; the exit
-code is 0 if every step answered as the contract says, 1 if not.
+    CODA_TEST_URL=… CODA_TEST_TOKEN=… CODA_TEST_EXPIRED=… CODA_TEST_REVOKED=… python python_mcp.py MODE
 """
 
-import argparse
 import asyncio
-import json
 import sys
-import time
+from contextlib import asynccontextmanager
 
+import contract
 import httpx2
+from contract import Answer, Checks, Tour, require
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
 
-FINAL = {"completed", "failed", "timed_out", "cancelled", "denied"}
-TOOLS = ["coda_run", "coda_inbox", "coda_get_result"]
-
-
-def require(condition, text):
-    if not condition:
-        raise SystemExit(f"contract broken: {text}")
+NEGOTIATED = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
 
-async def call(client, tool, arguments):
-    """One call that must succeed; structure and text mirror must agree in ids and status."""
-    result = await client.call_tool(tool, arguments)
-    require(not result.is_error, f"{tool} failed: {result.content}")
-    require(result.structured_content is not None, f"{tool} gave no structured content")
-    require(result.content and result.content[0].text, f"{tool} gave no text")
-    return result.structured_content
+@asynccontextmanager
+async def connect(token, mode):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with httpx2.AsyncClient(headers=headers, timeout=contract.DEADLINE_S) as http:
+        async with Client(streamable_http_client(contract.URL, http_client=http), mode=mode) as client:
+            yield client
 
 
-async def run(options):
-    headers = {"Authorization": f"Bearer {options.token}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
-        transport = streamable_http_client(options.url, http_client=http)
-        async with Client(transport, mode=options.mode) as client:
-            listed = await client.list_tools()
-            names = [tool.name for tool in listed.tools]
-            require(names == TOOLS, f"tools are {names}")
+class Adapter:
+    """The client as the contract wants it. The client itself holds structured content to the listed output schema."""
 
-            arguments = {"prompt": options.prompt}
-            if options.agent:
-                arguments["agent"] = options.agent
-            if options.previous_session_id:
-                arguments["previous_session_id"] = options.previous_session_id
-            accepted = await call(client, "coda_run", arguments)
-            for key in ("task_id", "session_id", "status", "viewer_url", "next"):
-                require(accepted.get(key), f"coda_run gave no {key}")
+    def __init__(self, client):
+        self.client = client
 
-            inbox = await call(client, "coda_inbox", {})
-            shown = [task["task_id"] for task in inbox["tasks"]]
-            require(accepted["task_id"] in shown, "the inbox does not show the task")
+    async def list(self):
+        listed = await self.client.list_tools()
+        return [tool.model_dump(by_alias=True, exclude_none=True) for tool in listed.tools]
 
-            by = {"task_id": accepted["task_id"], "session_id": accepted["session_id"]}
-            result = await call(client, "coda_get_result", by)
-            deadline = time.monotonic() + options.wait
-            while result["status"] not in FINAL and time.monotonic() < deadline:
-                await asyncio.sleep(0.5)
-                result = await call(client, "coda_get_result", by)
-
-            refused = await client.call_tool("coda_get_result", {"task_id": "task_../../x"})
-            require(refused.is_error, "a bad id is not an error result")
-            require("task id" in refused.content[0].text, "the error does not say what is wrong")
-            return result
+    async def call(self, tool, arguments):
+        result = await self.client.call_tool(tool, arguments)
+        return Answer(result.is_error, result.structured_content, result.content[0].text if result.content else "")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
-    parser.add_argument("--token", required=True)
-    parser.add_argument("--mode", default="auto")
-    parser.add_argument("--prompt", required=True)
-    parser.add_argument("--agent")
-    parser.add_argument("--previous-session-id")
-    parser.add_argument("--wait", type=float, default=0, help="seconds to wait for the end")
-    report = asyncio.run(run(parser.parse_args()))
-    print(json.dumps(report))
+async def connected(client, mode):
+    version = NEGOTIATED.get(mode, mode)
+    require(client.protocol_version == version, f"negotiated {client.protocol_version}, not {version}")
+    if mode != version:
+        # A pinned version asks the server for nothing, so it knows neither name nor instructions.
+        require(client.server_info and client.server_info.name == "coda", f"the server is {client.server_info}")
+        require("Do not loop" in (client.instructions or ""), "no instructions")
+
+
+async def unknown_tool(client):
+    try:
+        await client.call_tool("coda_nothing", {})
+    except MCPError as error:
+        require(error.code == -32602 and "coda_inbox" in error.message, f"error {error.code}: {error.message}")
+        return
+    require(False, "an unknown tool was called")
+
+
+async def refused(token, mode):
+    try:
+        async with connect(token, mode) as client:
+            await client.list_tools()
+    except BaseException as error:  # noqa: BLE001: groups of exceptions are taken apart below
+        said = " ".join(leaves(error))
+        require(contract.says_unauthenticated(said), f"the client says: {said}")
+        return
+    require(False, "the server let it in")
+
+
+def leaves(error):
+    """What the exceptions of a group say."""
+    if isinstance(error, BaseExceptionGroup):
+        return [text for part in error.exceptions for text in leaves(part)]
+    return [f"{type(error).__name__}: {error}"]
+
+
+async def run(mode):
+    checks = Checks(f"python mcp, {mode}")
+    async with connect(contract.TOKEN, mode) as client:
+        await checks.check("connects", connected(client, mode))
+        await Tour(checks, Adapter(client)).run()
+        await checks.check("is told that there is no such tool", unknown_tool(client))
+    for what, token in contract.REFUSED.items():
+        await checks.check(f"is not let in with {what}", refused(token, mode))
+    return 1 if checks.failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asyncio.run(run(sys.argv[1])))

@@ -4,6 +4,7 @@
 mod agents;
 mod approval;
 mod bad_input;
+mod genie;
 mod identity;
 mod kill;
 mod main_job;

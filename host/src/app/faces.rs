@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -20,6 +21,7 @@ use crate::service::{Service, ServiceError};
 use crate::web::api::{self, Body, Params};
 use crate::web::error::ApiError;
 use crate::web::identify::Who;
+use crate::web::perimeter::Origin;
 
 /// Shape policies word the answers of the tools.
 struct ByPolicy(Policies);
@@ -41,7 +43,16 @@ pub(super) fn router(config: &Config, service: &Service, policies: &Policies, au
     let agents = service.agents();
     let tools =
         mcp::router(service.clone(), Arc::new(ByPolicy(policies.clone())), &settings::mcp(config, agents)).context("[mcp]")?;
+    let tools = tools.layer(middleware::from_fn(mark_own_origin));
     Ok(tools.merge(audit_routes(audit.clone())).merge(policy_routes(policies.clone())))
+}
+
+/// What the perimeter found out about Origin, in the words of the MCP face.
+async fn mark_own_origin(mut request: Request, next: Next) -> Response {
+    if request.extensions().get::<Origin>() == Some(&Origin::Same) {
+        request.extensions_mut().insert(mcp::OwnOrigin);
+    }
+    next.run(request).await
 }
 
 fn audit_routes(audit: Audit) -> Router {

@@ -265,8 +265,10 @@ pub(super) fn mcp(config: &Config, agents: Vec<String>) -> mcp::Settings {
     }
 }
 
+/// In the form that browsers send. One that is no origin stays as it is: the MCP face refuses to start with it.
 fn origins(config: &Config) -> Vec<String> {
-    config.settings.server.allowed_origins.iter().chain(&config.settings.mcp.genie_origins).cloned().collect()
+    let written = config.settings.server.allowed_origins.iter().chain(&config.settings.mcp.genie_origins);
+    written.map(|text| mcp::normal_origin(text).unwrap_or_else(|_| text.clone())).collect()
 }
 
 fn size(value: u64) -> usize {

@@ -16,11 +16,12 @@ use http::header::{
     CACHE_CONTROL, HOST, ORIGIN, USER_AGENT, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rmcp::model::ErrorCode;
 use serde_json::json;
 
 use super::client::{self, Hints};
 use super::origin::{AllowedHost, InvalidSetting, configured_origin, sent_origin};
-use super::{Settings, ToolList};
+use super::{OwnOrigin, Settings, ToolList};
 use crate::identity::Principal;
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
@@ -64,24 +65,25 @@ impl Edge {
         sent.is_some_and(|sent| self.hosts.iter().any(|host| host.admits(sent)))
     }
 
-    /// The request's origin in normal form: `None` without one, an error where it is not allowed.
-    fn origin(&self, headers: &HeaderMap) -> Result<Option<String>, ()> {
-        let mut sent = headers.get_all(ORIGIN).iter();
+    /// The request's origin in normal form: `None` without one, an error where it is neither allowed nor our own.
+    fn origin(&self, request: &Request) -> Result<Option<String>, ()> {
+        let mut sent = request.headers().get_all(ORIGIN).iter();
         let (Some(first), None) = (sent.next(), sent.next()) else {
-            return if headers.contains_key(ORIGIN) { Err(()) } else { Ok(None) };
+            return if request.headers().contains_key(ORIGIN) { Err(()) } else { Ok(None) };
         };
         let origin = first.to_str().ok().and_then(sent_origin).ok_or(())?;
-        if self.origins.contains(&origin) { Ok(Some(origin)) } else { Err(()) }
+        let ours = request.extensions().get::<OwnOrigin>().is_some();
+        if ours || self.origins.contains(&origin) { Ok(Some(origin)) } else { Err(()) }
     }
 }
 
 /// The middleware.
 pub(super) async fn pass(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     if !edge.host_allowed(&request) {
-        return refusal(StatusCode::FORBIDDEN, "forbidden", "this Host is not answered; add it to mcp.allowed_hosts");
+        return refusal(StatusCode::FORBIDDEN, "forbidden", "this Host is not answered; add it to server.allowed_hosts");
     }
-    let Ok(origin) = edge.origin(request.headers()) else {
-        return refusal(StatusCode::FORBIDDEN, "forbidden", "this Origin is not allowed; add it to mcp.allowed_origins");
+    let Ok(origin) = edge.origin(&request) else {
+        return refusal(StatusCode::FORBIDDEN, "forbidden", "this Origin is not allowed; add it to server.allowed_origins");
     };
     let sent_origin = request.headers().get(ORIGIN).cloned();
     let asked = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
@@ -116,7 +118,8 @@ fn admit(edge: &Edge, request: &mut Request, origin: Option<String>) -> Result<(
         let mut response = refusal(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
-            "send 'Authorization: Bearer coda_tok_…'; `coda token create` makes one",
+            "not authenticated: send 'Authorization: Bearer coda_tok_…' with a token that has neither expired nor been \
+             revoked; `coda token create` makes one",
         );
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"coda\""));
         return Err(Box::new(response));
@@ -150,6 +153,9 @@ fn cors(headers: &mut HeaderMap, origin: HeaderValue, asked: Option<HeaderValue>
     }
 }
 
+/// A refusal as a JSON-RPC error to no message in particular: of any other body, clients show their users nothing but
+/// that there was an error.
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
+    let error = json!({ "code": ErrorCode::INVALID_REQUEST.0, "message": message, "data": { "code": code } });
+    (status, Json(json!({ "jsonrpc": "2.0", "id": null, "error": error }))).into_response()
 }

@@ -14,7 +14,7 @@ pub enum InvalidSetting {
 }
 
 /// Reads an origin as a person writes it; a missing scheme means https (as DATABRICKS_HOST may have it).
-pub(super) fn configured_origin(text: &str) -> Result<String, InvalidSetting> {
+pub fn configured_origin(text: &str) -> Result<String, InvalidSetting> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     sent_origin(with_scheme.trim_end_matches('/')).ok_or_else(|| InvalidSetting::Origin(text.to_owned()))
 }
