@@ -1,7 +1,7 @@
 //! The web face: one listener with the REST API, the pages, the viewer, and whatever else is mounted beside them.
 //!
 //! ```text
-//! connection ─► headers out ─► timeout ─► perimeter (Host, Origin, size) ─► identify (accounts) ─► route
+//! connection ─► headers out ─► timeout ─► leftover ─► perimeter (Host, Origin, size) ─► identify (accounts) ─► route
 //! ```
 //! It knows nothing of what a verb means: that is `service`, where authorization happens. Here is decided who asks, and
 //! whether the request comes from where it may come from.
@@ -11,6 +11,7 @@ pub mod api;
 mod assets;
 pub mod error;
 pub mod identify;
+mod leftover;
 pub mod pages;
 pub mod perimeter;
 pub mod server;
@@ -117,6 +118,7 @@ fn guarded(routes: Router, settings: &Settings, accounts: &Accounts) -> Router {
         .layer(RequestBodyLimitLayer::new(settings.body_limit_bytes))
         .layer(middleware::from_fn_with_state(accounts.clone(), identify::identify))
         .layer(middleware::from_fn_with_state(Arc::new(perimeter), perimeter::check))
+        .layer(middleware::from_fn(leftover::take_in))
         .layer(middleware::from_fn_with_state(settings.request_timeout_s, perimeter::limit_time))
         .layer(middleware::from_fn(perimeter::harden))
 }

@@ -3,9 +3,12 @@
 
 mod agents;
 mod approval;
+mod authorization;
 mod bad_input;
 mod genie;
+mod hostile;
 mod identity;
+mod inbox;
 mod kill;
 mod main_job;
 mod person;

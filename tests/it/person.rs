@@ -29,9 +29,18 @@ pub fn behind_a_proxy_with(roles: &str, more: &str) -> Server {
 
 /// A client as any program has one, without identity.
 pub fn client() -> reqwest::blocking::Client {
+    builder().build().expect("a client")
+}
+
+/// The same; it shows where it is sent and does not go there.
+pub fn staying_client() -> reqwest::blocking::Client {
+    builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+}
+
+fn builder() -> reqwest::blocking::ClientBuilder {
     // Nothing here speaks TLS; the client asks for a provider all the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::blocking::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build().expect("a client")
+    reqwest::blocking::Client::builder().no_proxy().timeout(Duration::from_secs(120))
 }
 
 pub struct Person<'a> {
