@@ -1,5 +1,5 @@
 # What people run; .ci/run runs the same. Each recipe is a script, so that it can be read and run by itself.
-.PHONY: help setup check lint test demo bench
+.PHONY: help setup check lint test kills demo bench
 
 help:         ## This list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /	/' | expand -t 10
@@ -15,6 +15,9 @@ lint:         ## Format, clippy, licences and sources, documentation; warnings a
 
 test:         ## Everything, real agents, clients and browser included; installs what is missing
 	@scripts/test.sh
+
+kills:        ## The kill matrix with 200 kills and power cuts; CODA_KILLS and CODA_KILL_SEED say otherwise
+	@CODA_KILLS=$${CODA_KILLS:-200} cargo test --locked -p coda --test it kill:: -- --nocapture
 
 demo:         ## The main job, played with the commands a user types
 	@scripts/demo.sh

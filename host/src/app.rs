@@ -6,7 +6,7 @@ mod observe;
 mod open_doors;
 mod settings;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,20 +154,25 @@ impl App {
 
 /// The lines that a person who starts the server reads.
 async fn announce(url: &str, address: &str, accounts: &Accounts) {
-    println!("coda listens on http://{address}");
+    let mut lines = vec![format!("coda listens on http://{address}")];
     if url.trim_start_matches("http://") != address {
-        println!("people reach it at {url}");
+        lines.push(format!("people reach it at {url}"));
     }
-    println!("MCP endpoint: {url}/mcp");
-    match accounts.mode() {
+    lines.push(format!("MCP endpoint: {url}/mcp"));
+    lines.push(match accounts.mode() {
         // A link is a login: for the eyes of whoever sits there, not for a file that an agent could read.
         web::accounts::Mode::Local if !std::io::stdout().is_terminal() => {
-            println!("log in with `coda login`: it prints a link for your browser");
+            "log in with `coda login`: it prints a link for your browser".to_owned()
         }
         web::accounts::Mode::Local => match accounts.login_link().await {
-            Ok(code) => println!("log in (once, within 10 minutes): {url}{code}"),
-            Err(e) => println!("no login link: {e}"),
+            Ok(code) => format!("log in (once, within 10 minutes): {url}{code}"),
+            Err(e) => format!("no login link: {e}"),
         },
-        web::accounts::Mode::Proxy => println!("identities come from the trusted proxy"),
+        web::accounts::Mode::Proxy => "identities come from the trusted proxy".to_owned(),
+    });
+    // Whoever started it may have closed the pipe, or its disk may be full: no reason not to serve.
+    let mut out = std::io::stdout().lock();
+    if let Err(e) = lines.iter().try_for_each(|line| writeln!(out, "{line}")) {
+        tracing::warn!(error = %e, address, "where it listens could not be printed");
     }
 }

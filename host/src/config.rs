@@ -53,7 +53,7 @@ pub enum ConfigError {
     #[error("neither CODA_HOME nor HOME is set: set CODA_HOME to a directory of coda's own")]
     NoHome,
     /// The file is there and can't be read.
-    #[error("cannot read {path}: {why}")]
+    #[error("cannot read {path}: {why}; CODA_HOME must be a directory of this user, and coda.toml a file in it")]
     Unreadable {
         /// Which file.
         path: PathBuf,

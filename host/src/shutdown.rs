@@ -15,6 +15,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// SIGXFSZ, which tokio has no name for.
+const FILE_TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
+
 /// A handle; clones share everything.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
@@ -68,6 +71,8 @@ impl Shutdown {
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
         let mut hup = signal(SignalKind::hangup())?;
+        // Taken so that a limit on file sizes is an error of the write, as a full disk is, and not the server's end.
+        drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
         let shutdown = self.clone();
         self.spawn("signals", async move {
             loop {

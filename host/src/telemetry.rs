@@ -27,7 +27,9 @@ pub enum TelemetryError {
 pub fn start(log: &Log) -> Result<(), TelemetryError> {
     let filter =
         EnvFilter::try_new(&log.filter).map_err(|e| TelemetryError::Filter { filter: log.filter.clone(), why: e.to_string() })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost, and nothing else: by default the subscriber would say so on standard error,
+    // and panic there in the middle of whatever logged.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let started = if log.format == "json" {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
     } else {

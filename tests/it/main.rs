@@ -3,9 +3,12 @@
 
 mod agents;
 mod approval;
+mod audit;
 mod authorization;
 mod bad_input;
+mod faults;
 mod genie;
+mod guest;
 mod hostile;
 mod identity;
 mod inbox;
@@ -13,6 +16,8 @@ mod kill;
 mod main_job;
 mod person;
 mod policy;
+mod preload;
 mod reading;
+mod reload;
 mod server;
 mod setup;

@@ -39,6 +39,11 @@ impl Server {
         server
     }
 
+    /// A variable that the server and its commands get from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.extra.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the process and waits until it says where it listens.
     pub fn run(&mut self) {
         let mut child = self.command(&["serve"]).stdout(Stdio::piped()).stderr(self.log()).spawn().expect("coda starts");
@@ -62,6 +67,18 @@ impl Server {
                 Err(e) => panic!("coda serve did not say where it listens ({e}):\n{}", self.log_text()),
             }
         }
+    }
+
+    /// Starts the process with standard output and error going there, and waits until it can be asked.
+    pub fn run_with_output_to(&mut self, path: &str) {
+        let to = || std::fs::File::options().write(true).open(path).map(Stdio::from).expect("an output");
+        self.child = Some(self.command(&["serve"]).stdout(to()).stderr(to()).spawn().expect("coda starts"));
+        // A command waits for a server that is just starting.
+        let status = self.json(&["policy", "status"]);
+        assert_eq!(status["ready"], Value::Bool(true), "{status:#}");
+        let told = std::fs::read_to_string(self.path("server.json")).expect("it says where it listens");
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        self.url = field(&told, "address");
     }
 
     /// kill -9, as a power cut would.

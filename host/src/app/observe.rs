@@ -17,11 +17,12 @@ use crate::web::{Readiness, RenderMetrics};
 pub(super) fn policy_hooks(audit: Audit) -> Hooks {
     let observer: Observer = Arc::new(move |kind: &str, by: &str, body: Value| {
         let (audit, kind, by) = (audit.clone(), kind.to_owned(), by.to_owned());
-        tokio::spawn(async move {
+        async move {
             if let Err(e) = audit.append(&kind, &by, DEFAULT_TENANT, None, body).await {
                 tracing::error!(kind, error = %e, "a failed load of policies is not on record");
             }
-        });
+        }
+        .boxed()
     });
     Hooks { observer, reparse: Some(Arc::new(crate::gates::tools::reparse)) }
 }

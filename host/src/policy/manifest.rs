@@ -133,6 +133,11 @@ pub enum ManifestError {
     /// Not TOML.
     #[error("policies.toml is not TOML: {0}")]
     Syntax(String),
+    /// It lists nothing: a file that is just being written, or one that would let everything pass.
+    #[error(
+        "policies.toml lists no policy, so everything would pass: list one at least, in the mode \"warn\" where it is to stop nothing"
+    )]
+    Empty,
     /// A key that is not known.
     #[error("policies.toml: unknown key '{key}' in {place}{}", suggestion.as_ref().map(|s| format!("; did you mean '{s}'?")).unwrap_or_default())]
     UnknownKey {
@@ -172,7 +177,9 @@ impl Manifest {
         top.only(TOP)?;
         let activation = top.word("activation", &[("auto", Activation::Auto), ("staged", Activation::Staged)])?;
         let entries = match table.get("policy") {
-            None => &Vec::new(),
+            // INVARIANT: no file, however it was cut short, opens every gate.
+            None => return Err(ManifestError::Empty),
+            Some(Value::Array(entries)) if entries.is_empty() => return Err(ManifestError::Empty),
             Some(Value::Array(entries)) if entries.len() <= MAX_POLICIES => entries,
             Some(Value::Array(_)) => return Err(top.wrong("policy", &format!("more than {MAX_POLICIES} policies"))),
             Some(_) => return Err(top.wrong("policy", "must be written as [[policy]]")),

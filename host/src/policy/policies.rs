@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::cache::Cache;
@@ -24,8 +26,9 @@ use crate::env::Millis;
 use crate::identity::ClientInfo;
 use crate::store::Store;
 
-/// Told of loads that failed: kind of the record, who did it, body. Changes of sets are on record with the change itself.
-pub type Observer = Arc<dyn Fn(&str, &str, Value) + Send + Sync>;
+/// Told of loads that failed, before they are answered: kind of the record, who did it, body. Changes of sets are on record
+/// with the change itself.
+pub type Observer = Arc<dyn Fn(&str, &str, Value) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What the engine asks of the rest of coda.
 #[derive(Clone)]
@@ -38,7 +41,7 @@ pub struct Hooks {
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { observer: Arc::new(|_, _, _| {}), reparse: None }
+        Self { observer: Arc::new(|_, _, _| std::future::ready(()).boxed()), reparse: None }
     }
 }
 

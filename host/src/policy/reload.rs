@@ -114,19 +114,19 @@ impl Policies {
             }
             Err(error) => {
                 tracing::error!(%error, trigger = trigger.as_str(), "policy set not loaded; what was live stays live");
-                let now = env::now_ms();
-                let mut lifecycle = self.lifecycle();
-                lifecycle.last_error = Some(LastError { message: error.to_string(), time_ms: now, time: env::rfc3339(now) });
-                lifecycle.degraded = Some(format!("the policy folder does not load: {error}"));
-                drop(lifecycle);
-                (self.0.hooks.observer)(
-                    "policy.load-failed",
-                    by,
-                    json!({ "error": error.to_string(), "trigger": trigger.as_str() }),
-                );
+                self.note_failure(error);
+                let body = json!({ "error": error.to_string(), "trigger": trigger.as_str() });
+                (self.0.hooks.observer)("policy.load-failed", by, body).await;
             }
         }
         loaded
+    }
+
+    fn note_failure(&self, error: &PolicyError) {
+        let now = env::now_ms();
+        let mut lifecycle = self.lifecycle();
+        lifecycle.last_error = Some(LastError { message: error.to_string(), time_ms: now, time: env::rfc3339(now) });
+        lifecycle.degraded = Some(format!("the policy folder does not load: {error}"));
     }
 
     async fn load_folder(&self, by: &str) -> Result<LoadReport, PolicyError> {

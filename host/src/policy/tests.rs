@@ -2,6 +2,7 @@
 
 mod chains;
 mod faults;
+mod matrix;
 mod sets;
 
 use std::path::{Path, PathBuf};

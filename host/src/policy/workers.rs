@@ -43,6 +43,12 @@ impl Workers {
         self.0.lost_ever.load(Ordering::Relaxed)
     }
 
+    /// Workers that have nothing to do.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.0.permits.available_permits()
+    }
+
     /// Whether no lost worker can be replaced any more.
     pub(super) fn is_exhausted(&self) -> bool {
         self.lost() >= self.0.max_lost

@@ -1,6 +1,7 @@
 //! Policy sets as bytes, which one is live, and what may not come back.
 //!
 //! A set gets its generation when it is loaded; promoting and rolling back move one pointer. Blobs are shared by digest.
+//! INVARIANT: what judges changes in one transaction with its audit record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -228,7 +229,9 @@ fn blob_names(generation: u64, names: &str) -> Result<BTreeSet<String>, StoreErr
 
 /// Says which digest that is.
 fn set_live(tx: &Transaction<'_>, generation: u64, now: Millis) -> Result<String, StoreError> {
-    let sql = "UPDATE policy_set SET promoted_ms = ?2 WHERE generation = ?1 RETURNING digest";
+    // INVARIANT: what was promoted later has the later time, also where the wall clock went back: rollback goes by it.
+    let sql = "UPDATE policy_set SET promoted_ms = max(?2, (SELECT ifnull(max(promoted_ms), 0) + 1 FROM policy_set)) \
+               WHERE generation = ?1 RETURNING digest";
     let digest: Option<String> = tx.query_row(sql, params![int(generation), int(now)], |r| r.get(0)).optional()?;
     let digest = digest.ok_or_else(|| StoreError::NotFound { what: format!("policy set {generation}") })?;
     tx.execute("INSERT OR REPLACE INTO policy_state (key, value) VALUES (?1, ?2)", params![LIVE, generation.to_string()])?;
@@ -295,6 +298,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_promoted_later_counts_as_later_though_the_clock_went_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let generations = ["a", "b", "c"].map(|digest| keep(&store, digest));
+        for (generation, now) in generations.into_iter().zip([1_000_000, 5, 6]) {
+            store.promote_policy_set(generation, "op", now, 20).unwrap();
+        }
+        let mut sets = store.policy_sets().unwrap();
+        sets.sort_by_key(|set| set.promoted_ms);
+        assert_eq!(sets.iter().map(|set| set.generation).collect::<Vec<_>>(), generations);
+    }
+
+    #[test]
     fn old_sets_go_but_never_the_live_or_the_pinned_one() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
@@ -309,6 +325,9 @@ mod tests {
         assert_eq!(store.quarantined_policy_sets().unwrap()[0].digest, "d");
         store.unpin_policy_set("op").unwrap();
         assert!(store.quarantined_policy_sets().unwrap().is_empty());
+        let query = crate::store::audit::AuditQuery { tenant: None, task: None, after: Some(0), limit: 10 };
+        let kinds: Vec<String> = store.audit_page(&query).unwrap().0.into_iter().map(|record| record.kind).collect();
+        assert_eq!(kinds, ["policy.promote", "policy.rollback", "policy.promote", "policy.unpin"]);
         assert_eq!(store.policy_state().unwrap().pinned, None);
     }
 }

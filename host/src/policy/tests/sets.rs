@@ -142,6 +142,21 @@ async fn a_reload_drops_nothing_and_mixes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sets_that_are_not_live_any_more_are_freed() {
+    let home = Home::new(&deny());
+    let engine = home.start().await;
+    let mut sets = Vec::new();
+    for round in 0..20 {
+        sets.push(Arc::downgrade(&engine.0.live.load_full().unwrap()));
+        assert!(!verdict(&engine).await.is_empty());
+        home.write(if round % 2 == 0 { ALLOW.to_owned() } else { deny() }.as_str());
+        engine.load("test", Trigger::Operator).await.unwrap();
+    }
+    let kept = sets.iter().filter(|set| set.strong_count() > 0).count();
+    assert_eq!(kept, 0, "of 20 sets that were replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn granted_files_are_read_once_and_count() {
     let home = Home::new(&entry("p", "do = \"report\"", "grants = { directory = \"data\" }"));
     std::fs::create_dir_all(home.folder().join("data/below")).unwrap();

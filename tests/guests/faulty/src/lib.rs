@@ -1,7 +1,8 @@
 //! A policy that does what its settings say, good or bad: `{"do": WHAT, "in": ROLE, "word": TEXT}`.
 //!
 //! `do` names the behaviour, `in` the function that shows it (`configure`, `filter`, `guard`, `shape`; default `guard`),
-//! `word` what to look for. Everything else it does well: allow, unchanged, the answer as it is.
+//! `word` what to look for, `only` what the judged text must say for any of it. Everything else it does well: allow, unchanged, the answer as it is. With `"do": "as-told"` the
+//! judged text says in the same form what to do, so that one set can be asked for one fault after another.
 
 #![allow(clippy::all, reason = "it misbehaves on purpose")]
 
@@ -26,18 +27,33 @@ const CODES: [&str; 5] = ["test.note", "test.deny", "test.ask", "test.mask", "te
 
 /// Enough for settings as the host writes them.
 fn setting(key: &str) -> String {
-    let settings = SETTINGS.lock().unwrap();
+    value_of(&SETTINGS.lock().unwrap(), key)
+}
+
+fn value_of(json: &str, key: &str) -> String {
     let start = format!("\"{key}\":\"");
-    match settings.split_once(&start).and_then(|(_, rest)| rest.split_once('"')) {
+    match json.split_once(&start).and_then(|(_, rest)| rest.split_once('"')) {
         Some((value, _)) => value.to_owned(),
         None => String::new(),
     }
 }
 
 fn behaviour(role: &str) -> String {
-    let wanted = setting("in");
+    in_role(&SETTINGS.lock().unwrap(), role)
+}
+
+fn in_role(json: &str, role: &str) -> String {
+    let wanted = value_of(json, "in");
     let wanted = if wanted.is_empty() { "guard".to_owned() } else { wanted };
-    if wanted == role { setting("do") } else { String::new() }
+    if wanted == role { value_of(json, "do") } else { String::new() }
+}
+
+/// The behaviour that the settings name, or the judged text where they leave it to that.
+fn behaviour_at(role: &str, event: &Event) -> String {
+    if !content(event).contains(&setting("only")) {
+        return String::new();
+    }
+    if setting("do") == "as-told" { in_role(content(event), role) } else { behaviour(role) }
 }
 
 fn finding(code: &str, message: String) -> Finding {
@@ -84,10 +100,36 @@ fn misbehave(what: &str) -> Option<String> {
         "alloc" => {
             let mut kept = Vec::new();
             loop {
-                kept.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+                // Not written to: it is the memory that ends, and not the fuel.
+                kept.push(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
             }
         }
         "recurse" => Some(recurse(std::hint::black_box(0)).to_string()),
+        "100-mb" => {
+            let mut bytes = Vec::with_capacity(100 << 20);
+            // SAFETY: new memory of WebAssembly is zero; writing it would cost more fuel than there is. Zeros are UTF-8.
+            Some(unsafe {
+                bytes.set_len(100 << 20);
+                String::from_utf8_unchecked(bytes)
+            })
+        }
+        // SAFETY: there is none; that the host copes is what is tested.
+        "not-utf-8" => Some(unsafe { String::from_utf8_unchecked(vec![b'a', 0xff, 0xc0, b'z']) }),
+        "sleep-until" => {
+            let until = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
+            while std::time::SystemTime::now() < until {
+                std::thread::sleep(std::time::Duration::from_secs(60));
+            }
+            Some("an hour later".into())
+        }
+        "poll" => loop {
+            std::thread::sleep(std::time::Duration::from_nanos(1));
+        },
+        "stdin-wait" => {
+            let mut line = String::new();
+            while std::io::stdin().read_line(&mut line).unwrap_or(0) == 0 {}
+            Some(line)
+        }
         "sleep" => {
             std::thread::sleep(std::time::Duration::from_secs(3_600));
             Some("slept".into())
@@ -140,6 +182,26 @@ impl about::Guest for Faulty {
         *FILES.lock().unwrap() = files.into_iter().map(|f| (f.path, f.content.len())).collect();
         CONFIGURED.fetch_add(1, Ordering::Relaxed);
         let what = behaviour("configure");
+        if what == "fill-memory" {
+            // Kept, so that what is snapshotted is at the limit.
+            let mut kept: Vec<Vec<u8>> = Vec::new();
+            for size in [1 << 20, 64 << 10, 4 << 10] {
+                let mut more = Vec::new();
+                while more.try_reserve_exact(size).is_ok() {
+                    more.resize(size, 1);
+                    if kept.try_reserve(1).is_err() {
+                        break;
+                    }
+                    kept.push(std::mem::take(&mut more));
+                }
+            }
+            std::mem::forget(kept);
+            return Ok(());
+        }
+        if setting("hold") == "yes" {
+            // A stream that stays open: a handle, so that each instance must be configured.
+            println!("to nobody");
+        }
         if what == "refuse" {
             return Err(PolicyError::InvalidSettings("the word is not one I know".into()));
         }
@@ -158,7 +220,7 @@ impl about::Guest for Faulty {
 impl guard::Guest for Faulty {
     fn review(event: Event, earlier: Vec<Finding>) -> Result<Verdict, PolicyError> {
         let call = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
-        let what = behaviour("guard");
+        let what = behaviour_at("guard", &event);
         if let Some(message) = misbehave(&what) {
             return Ok(Verdict::Allow(vec![finding("test.note", message)]));
         }
@@ -218,7 +280,7 @@ impl guard::Guest for Faulty {
 
 impl filter::Guest for Faulty {
     fn apply(event: Event) -> Result<filter::Filtered, PolicyError> {
-        let what = behaviour("filter");
+        let what = behaviour_at("filter", &event);
         if let Some(message) = misbehave(&what) {
             return Ok(filter::Filtered::Unchanged(vec![finding("test.note", message)]));
         }
