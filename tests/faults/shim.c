@@ -106,13 +106,17 @@ static void opened(const char *path, int fd) {
     for (int i = 0; i < FILES; i++) {
         if (strcmp(name, NAMES[i]) != 0) continue;
         if (!files[i].copy) {
-            char at[4096];
-            snprintf(at, sizeof at, "%s/%s", dir, name);
+            // Under its name only when it is whole: a kill may come while it is copied. What the file holds before
+            // this process writes to it counts as synced.
+            char whole[4096], begun[4096];
+            snprintf(whole, sizeof whole, "%s/%s", dir, name);
+            snprintf(begun, sizeof begun, "%s/%s.new", dir, name);
             REAL(int (*)(const char *, int, ...), "open");
-            files[i].copy = next(at, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+            files[i].copy = next(begun, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
             struct stat now;
             if (files[i].copy < 0 || fstat(fd, &now) != 0) abort();
             copy_range(fd, files[i].copy, 0, (size_t)now.st_size);
+            if (rename(begun, whole) != 0) abort();
         }
         of_fd[fd] = (unsigned char)(i + 1);
     }

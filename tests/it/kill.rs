@@ -77,6 +77,7 @@ fn kills_and_power_cuts_lose_nothing_and_repeat_nothing() {
         if random.one_in(5) {
             starts += 1;
             server.kill();
+            synced.begin();
             start_and_kill(&mut server, Duration::from_millis(random.below(START_MS)));
         } else {
             live_and_kill(&mut server, &mut ledger, &mut random);
@@ -85,6 +86,7 @@ fn kills_and_power_cuts_lose_nothing_and_repeat_nothing() {
             cuts += 1;
             synced.cut(&server, [Lost::Both, Lost::Both, Lost::Log, Lost::Database][random.below(4) as usize]);
         }
+        synced.begin();
         server.run();
         ledger.newest_are_there(&server);
     }

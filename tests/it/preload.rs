@@ -63,6 +63,13 @@ impl Synced {
         synced
     }
 
+    /// To be called before each start: what was followed of an earlier process does not count for the next.
+    pub fn begin(&self) {
+        for name in ["coda.db", "coda.db-wal"] {
+            let _ = std::fs::remove_file(self.0.join(name));
+        }
+    }
+
     /// The power fails: of a server that was killed, what was not synced is gone.
     pub fn cut(&self, server: &Server, lost: Lost) {
         let files: &[&str] = match lost {
@@ -71,6 +78,7 @@ impl Synced {
             Lost::Database => &["coda.db"],
         };
         for name in files {
+            // Not there: the process did not come to write it.
             if self.0.join(name).exists() {
                 std::fs::copy(self.0.join(name), server.path(name)).expect("copied");
             }
