@@ -15,7 +15,6 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule { name: "only mcp names rmcp", word: "rmcp", allowed: &["mcp"] },
     Rule { name: "only policy names wasmtime", word: "wasmtime", allowed: &["policy"] },
-    Rule { name: "only policy names wasmtime_wasi", word: "wasmtime_wasi", allowed: &["policy"] },
     Rule { name: "only policy names wasmtime_wizer", word: "wasmtime_wizer", allowed: &["policy"] },
     Rule { name: "only store names the database", word: "rusqlite", allowed: &["store"] },
     // The cache reads back machine code that this server compiled and authenticated; wasmtime calls that unsafe, rightly.
