@@ -35,8 +35,7 @@ impl Policy for DestructiveOps {
 
     fn describe() -> Description {
         let about = Description::new("destructive-ops", env!("CARGO_PKG_VERSION"));
-        let about =
-            catalog::RULES.iter().fold(about, |about, rule| about.rule(rule.code, rule.severity, rule.effect, rule.summary));
+        let about = catalog::rules().fold(about, |about, rule| about.rule(rule.code, rule.severity, rule.effect, rule.summary));
         about.gate(Gate::Prompt).gate(Gate::ToolCall).settings_schema(settings::SCHEMA)
     }
 

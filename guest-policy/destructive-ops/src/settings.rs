@@ -3,7 +3,7 @@
 use coda_policy::{PolicyError, Severity};
 use serde::Deserialize;
 
-use crate::catalog::{DENIED, RULES};
+use crate::catalog::{DENIED, rules};
 
 /// JSON Schema of the settings.
 pub(crate) const SCHEMA: &str = include_str!("settings.schema.json");
@@ -92,7 +92,7 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), PolicyError> {
         let invalid = |text: String| Err(PolicyError::InvalidSettings(text));
         for code in self.deny.iter().chain(self.severity.keys()) {
-            if !RULES.iter().any(|rule| rule.code == code) {
+            if !rules().any(|rule| rule.code == code) {
                 return invalid(format!("no rule has the code {code:?}; `coda policy list` shows all"));
             }
         }

@@ -2,13 +2,18 @@
 //!
 //! It judges nothing; what it cannot resolve it reports as a gap, and a gap is asked about.
 
+mod command;
+mod compound;
 mod nesting;
 mod output;
 mod payload;
+mod simple;
+mod variable;
 mod walk;
 mod word;
 mod wrappers;
 
+pub(crate) use command::{Command, Gap, GapKind, RedirectKind, Stdin, Walk};
 pub(crate) use payload::encoded;
-pub(crate) use walk::{Command, Gap, GapKind, RedirectKind, Stdin, Walk, walk};
+pub(crate) use walk::walk;
 pub(crate) use word::Arg;

@@ -45,7 +45,7 @@ fn plain_call(tool: &str, arguments: String) -> ToolCall {
 }
 
 fn with(subject: Subject) -> Event {
-    let working_directory = if matches!(subject, Subject::Prompt(_)) { "" } else { "/work/task" };
+    let working_directory = if matches!(subject, Subject::Prompt(_)) { "" } else { "/srv/task" };
     Event {
         id: "dec_00000000000000000000000000000001".to_owned(),
         time_ms: 1_767_225_600_000,

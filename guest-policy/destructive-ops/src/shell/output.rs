@@ -1,7 +1,7 @@
 //! What a command writes, where its words alone tell: `echo`, `printf`, decoders and simple filters. Text that is piped
 //! into a shell or stands in a substitution is followed this way.
 
-use super::walk::Stdin;
+use super::command::Stdin;
 use super::word::{Arg, ansi_c};
 
 /// Bytes of output that are followed.

@@ -1,0 +1,130 @@
+//! Rules about version control, platforms, stores and programs.
+
+use coda_policy::{Effect, Reversible, Severity};
+
+use super::{Rule, rule};
+use Effect::{Delete, Disrupt, Modify, Other, Overwrite, PermissionChange};
+use Reversible::{No, Unknown, Yes};
+use Severity::{High, Low, Medium};
+
+/// In the order of the documentation.
+pub(super) const RULES: &[Rule] = &[
+    rule(
+        "vcs.discard",
+        High,
+        Delete,
+        No,
+        "uncommitted work is thrown away",
+        "Uncommitted changes in {} would be lost.",
+        "Use git stash, which keeps them.",
+    ),
+    rule(
+        "vcs.history",
+        High,
+        Overwrite,
+        Unknown,
+        "published or kept history is replaced",
+        "The history of {} would be replaced.",
+        "Push to a new branch, or use git revert.",
+    ),
+    rule(
+        "vcs.delete",
+        Medium,
+        Delete,
+        Unknown,
+        "a branch, tag, stash or remote is deleted",
+        "{} would be deleted.",
+        "Rename or archive it instead.",
+    ),
+    rule(
+        "cloud.delete",
+        High,
+        Delete,
+        Unknown,
+        "a cloud or platform resource is deleted",
+        "{} would be deleted.",
+        "Look at it with the tool's get or describe, then disable it instead.",
+    ),
+    rule(
+        "cloud.permission",
+        High,
+        PermissionChange,
+        Unknown,
+        "access to a cloud or platform resource changes",
+        "Who may use {} would change.",
+        "Ask the owner, or add one narrow grant.",
+    ),
+    rule(
+        "cloud.overwrite",
+        Medium,
+        Overwrite,
+        Unknown,
+        "a cloud or platform resource is replaced or reset",
+        "The present state of {} would be replaced.",
+        "Write to a new name or version.",
+    ),
+    rule(
+        "cloud.disrupt",
+        Low,
+        Disrupt,
+        Yes,
+        "a cloud or platform resource stops",
+        "{} would stop or restart.",
+        "Look at its state first.",
+    ),
+    rule(
+        "cloud.dynamic",
+        Medium,
+        Other,
+        Unknown,
+        "the operation is known only when it runs",
+        "Which operation {} does can not be seen here.",
+        "Write the operation out.",
+    ),
+    rule(
+        "iac.destroy",
+        High,
+        Delete,
+        No,
+        "managed infrastructure is destroyed",
+        "The infrastructure {} would be destroyed.",
+        "Use plan to see what would go, and target one resource.",
+    ),
+    rule(
+        "iac.apply",
+        Low,
+        Modify,
+        Unknown,
+        "infrastructure changes without a question",
+        "{} would be changed without a further question.",
+        "Apply a plan file that was read.",
+    ),
+    rule("http.delete", Medium, Delete, Unknown, "a DELETE request is sent", "What {} names would be deleted.", "GET it first."),
+    rule(
+        "data.flush",
+        High,
+        Delete,
+        No,
+        "a data store is emptied or keys are deleted",
+        "The data in {} would be deleted.",
+        "Let keys expire, or rename them.",
+    ),
+    rule(
+        "code.delete",
+        High,
+        Delete,
+        Unknown,
+        "a program's text deletes something",
+        "The program calls {}, which deletes.",
+        "Move it aside instead.",
+    ),
+    rule(
+        "code.dynamic",
+        Medium,
+        Other,
+        Unknown,
+        "a program runs text that is not readable here",
+        "What {} runs can not be seen here.",
+        "Write the program out.",
+    ),
+];

@@ -1,0 +1,138 @@
+//! Rules about SQL and about prompts.
+
+use coda_policy::{Effect, Reversible, Severity};
+
+use super::{Rule, rule};
+use Effect::{Delete, Other, Overwrite, PermissionChange};
+use Reversible::{No, Unknown, Yes};
+use Severity::{High, Low, Medium};
+
+/// In the order of the documentation.
+pub(super) const RULES: &[Rule] = &[
+    rule(
+        "sql.drop",
+        High,
+        Delete,
+        Unknown,
+        "a table, schema or other object is dropped",
+        "{} and all its data would be dropped.",
+        "Rename it, or use CREATE OR REPLACE, whose history can be restored.",
+    ),
+    rule(
+        "sql.delete-all",
+        High,
+        Delete,
+        Unknown,
+        "all rows are deleted",
+        "All rows of {} would be deleted.",
+        "Add a WHERE clause, or mark rows as deleted.",
+    ),
+    rule(
+        "sql.delete-where",
+        Medium,
+        Delete,
+        Unknown,
+        "rows are deleted",
+        "The matching rows of {} would be deleted.",
+        "Count them with SELECT first, or mark them as deleted.",
+    ),
+    rule(
+        "sql.truncate",
+        High,
+        Delete,
+        No,
+        "a table is emptied",
+        "All rows of {} would be lost.",
+        "Use INSERT OVERWRITE from a checked query, or a new table.",
+    ),
+    rule(
+        "sql.alter-drop",
+        High,
+        Delete,
+        Unknown,
+        "a column, partition or constraint is dropped",
+        "A part of {} and its data would be dropped.",
+        "Rename the column and drop it later.",
+    ),
+    rule(
+        "sql.merge-delete",
+        Medium,
+        Delete,
+        Unknown,
+        "a merge deletes rows",
+        "The matched rows of {} would be deleted.",
+        "Let the merge set a deleted mark instead.",
+    ),
+    rule(
+        "sql.update-all",
+        High,
+        Overwrite,
+        Unknown,
+        "all rows are changed",
+        "All rows of {} would be changed.",
+        "Add a WHERE clause.",
+    ),
+    rule(
+        "sql.replace",
+        Low,
+        Overwrite,
+        Yes,
+        "an object is created or replaced",
+        "If {} exists, it would be replaced.",
+        "Use CREATE … IF NOT EXISTS.",
+    ),
+    rule(
+        "sql.overwrite",
+        Medium,
+        Overwrite,
+        Unknown,
+        "the rows of a table are replaced",
+        "The present rows of {} would be replaced.",
+        "Use INSERT INTO, or MERGE.",
+    ),
+    rule(
+        "sql.permission",
+        High,
+        PermissionChange,
+        Yes,
+        "grants change",
+        "Who may use {} would change.",
+        "Ask the owner of the object.",
+    ),
+    rule(
+        "sql.purge",
+        High,
+        Delete,
+        No,
+        "history or unused files are removed",
+        "Old versions of {} could not be restored any more.",
+        "Keep the default retention.",
+    ),
+    rule(
+        "sql.unknown",
+        Medium,
+        Other,
+        Unknown,
+        "the statement can not be judged",
+        "What {} does can not be seen here.",
+        "Write plain statements, one at a time.",
+    ),
+    rule(
+        "prompt.order",
+        High,
+        Delete,
+        Unknown,
+        "the prompt orders something destructive on production",
+        "The task is told to destroy {}.",
+        "Name the object and what is to be kept, or ask for a report first.",
+    ),
+    rule(
+        "prompt.intent",
+        Low,
+        Delete,
+        Unknown,
+        "the prompt speaks of destroying something",
+        "The task may destroy {}.",
+        "What it does is judged call by call.",
+    ),
+];
