@@ -1,13 +1,18 @@
-//! `coda policy`: which policies judge, and how sets come and go. All but `validate` ask the running server.
+//! `coda policy`: which policies judge, how sets come and go, and how well they judge. All but `validate`, `test` and
+//! `score` ask the running server.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+mod score;
+mod suite;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::context::{CliError, Context, Format};
-use crate::policy::{Settings, validate};
+use crate::policy::{Settings, Target, Trial, validate};
 
 const SHORT_DIGEST: usize = 12;
 
@@ -46,6 +51,10 @@ pub enum PolicyCommand {
         /// The folder with policies.toml; CODA_HOME/policies if left out.
         folder: Option<PathBuf>,
     },
+    /// Run policies' own tests on the real components in the real engine, without a server.
+    Test(suite::TestArgs),
+    /// Measure how well policies judge labelled rows, without a server.
+    Score(score::ScoreArgs),
 }
 
 /// Runs one.
@@ -65,13 +74,82 @@ pub async fn run(command: PolicyCommand, context: &Context) -> Result<(), CliErr
             show(context, &context.post("/v1/policies/unpin", &json!({})).await?, lifted)
         }
         PolicyCommand::Validate { folder } => check_folder(context, folder).await,
+        // Nothing else runs in this process, so it may keep the thread.
+        PolicyCommand::Test(args) => suite::run(&args, context),
+        PolicyCommand::Score(args) => score::run(&args, context),
+    }
+}
+
+/// The policies at a path, or the bundled ones, ready to be asked.
+fn open(context: &Context, path: Option<&Path>) -> Result<Trial, CliError> {
+    let target = path.map_or(Target::Bundled, Target::at);
+    let settings = Settings { guests: overridden(), ..Settings::default() };
+    let set = std::env::var_os("CODA_POLICY_CACHE").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    // A CODA_HOME that nobody made is not made here.
+    let cache = set.map(|set| context.home.join(set)).or_else(|| context.home.is_dir().then(|| context.home.join("cache")));
+    let mut waiting = Progress::new("");
+    waiting.say("compiling policies …");
+    let trial = Trial::open(&target, &settings, cache).map_err(|error| CliError::Usage(error.to_string()));
+    waiting.end();
+    trial
+}
+
+/// A folder that replaces the bundled policies.
+fn overridden() -> Option<PathBuf> {
+    std::env::var_os("CODA_GUESTS").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+/// Which component judged.
+#[derive(Debug, Clone, Serialize)]
+struct Digest {
+    name: String,
+    version: String,
+    sha256: String,
+}
+
+fn digests(trial: &Trial) -> Vec<Digest> {
+    let one = |policy: crate::policy::PolicyStatus| Digest { name: policy.name, version: policy.version, sha256: policy.digest };
+    trial.policies().into_iter().map(one).collect()
+}
+
+/// A line on the terminal that counts; nothing where standard error is none.
+struct Progress {
+    what: &'static str,
+    shown: bool,
+    terminal: bool,
+}
+
+impl Progress {
+    const EVERY: u64 = 100;
+
+    fn new(what: &'static str) -> Self {
+        Self { what, shown: false, terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn at(&mut self, done: u64) {
+        if done.is_multiple_of(Self::EVERY) {
+            self.say(&format!("{done} {}", self.what));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.terminal {
+            self.shown = true;
+            // A terminal that went away is no failure.
+            let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
     }
 }
 
 async fn check_folder(context: &Context, folder: Option<PathBuf>) -> Result<(), CliError> {
     let folder = folder.unwrap_or_else(|| context.home.join("policies"));
-    let guests = std::env::var_os("CODA_GUESTS").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let settings = Settings { guests, ..Settings::default() };
+    let settings = Settings { guests: overridden(), ..Settings::default() };
     let checked = tokio::task::spawn_blocking(move || validate(&folder, &settings)).await;
     let checked = checked.map_err(|e| CliError::Failed(format!("checking the folder ended early: {e}")))?;
     let valid = checked.map_err(|e| CliError::Failed(e.to_string()))?;
@@ -181,7 +259,11 @@ fn text(value: &Value) -> String {
 }
 
 fn short(digest: &Value) -> String {
-    text(digest).chars().take(SHORT_DIGEST).collect()
+    short_text(&text(digest))
+}
+
+fn short_text(digest: &str) -> String {
+    digest.chars().take(SHORT_DIGEST).collect()
 }
 
 #[cfg(test)]

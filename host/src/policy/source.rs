@@ -24,7 +24,7 @@ use crate::env;
 /// Name of the file that lists the policies.
 pub const MANIFEST: &str = "policies.toml";
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
-const MAX_SUITE_BYTES: u64 = 4 << 20;
+pub(super) const MAX_SUITE_BYTES: u64 = 4 << 20;
 const MAX_DIRECTORY_DEPTH: u32 = 16;
 const COMPONENT_PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
 const SPEC_VERSION: u32 = 1;
@@ -118,24 +118,61 @@ pub enum SourceError {
 /// Reads a policy folder.
 pub(super) fn read_folder(folder: &Path, settings: &Settings) -> Result<(SetSource, Activation), SourceError> {
     let shown = folder.display().to_string();
-    let dir = Dir::open_ambient_dir(folder, ambient_authority())
-        .map_err(|e| SourceError::File { path: shown.clone(), problem: format!("{e}; `coda init` makes a policy folder") })?;
+    let dir = open_folder(folder).map_err(|problem| SourceError::File {
+        path: shown.clone(),
+        problem: format!("{problem}; `coda init` makes a policy folder"),
+    })?;
     let text = read_text(&dir, MANIFEST, MAX_MANIFEST_BYTES)
         .map_err(|problem| SourceError::File { path: format!("{shown}/{MANIFEST}"), problem })?;
-    let manifest = Manifest::parse(&text)?;
+    read_manifest(&text, Some(Folder { path: folder, dir: &dir }), settings)
+}
+
+/// The bundled policies by themselves, each with the settings that it has by default.
+pub(super) fn read_bundled(settings: &Settings) -> Result<SetSource, SourceError> {
+    let entry = |name: &str| format!("[[policy]]\nname = \"{name}\"\ncomponent = \"bundled:{name}\"\n");
+    let text: String = guests::bundled_names().map(entry).collect();
+    read_manifest(&text, None, settings).map(|(source, _)| source)
+}
+
+/// One component file as a policy of its own, with the settings that it has by default.
+pub(super) fn read_component(path: &Path, settings: &Settings) -> Result<SetSource, SourceError> {
+    let wrong = |problem: &str| SourceError::File { path: path.display().to_string(), problem: problem.to_owned() };
+    let file = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| wrong("its name is not UTF-8"))?;
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = open_folder(folder).map_err(|problem| wrong(&problem))?;
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let name = stem.to_ascii_lowercase().replace('_', "-");
+    let text = format!("[[policy]]\nname = {}\ncomponent = {}\n", quoted(&name), quoted(file));
+    read_manifest(&text, Some(Folder { path: folder, dir: &dir }), settings).map(|(source, _)| source)
+}
+
+/// The folder that a list of policies refers to.
+#[derive(Clone, Copy)]
+struct Folder<'a> {
+    path: &'a Path,
+    dir: &'a Dir,
+}
+
+fn open_folder(folder: &Path) -> Result<Dir, String> {
+    Dir::open_ambient_dir(folder, ambient_authority()).map_err(|e| e.to_string())
+}
+
+fn read_manifest(text: &str, folder: Option<Folder<'_>>, settings: &Settings) -> Result<(SetSource, Activation), SourceError> {
+    let manifest = Manifest::parse(text)?;
     let mut blobs = BTreeMap::new();
     let mut suites = Vec::new();
     let mut policies = Vec::new();
     for entry in manifest.policies {
         let named = |problem| SourceError::Policy { policy: entry.name.clone(), problem };
-        let bytes = component(&dir, &entry, settings).map_err(named)?;
+        let bytes = component(folder, &entry, settings).map_err(named)?;
         let digest = env::sha256_hex(&bytes);
         check_component(&entry, &digest, &bytes).map_err(named)?;
-        let files = match &entry.directory {
-            Some(directory) => granted(folder, directory, settings, &mut blobs).map_err(named)?,
-            None => Vec::new(),
+        let files = match (&entry.directory, folder) {
+            (Some(directory), Some(folder)) => granted(folder.path, directory, settings, &mut blobs).map_err(named)?,
+            (Some(_) | None, _) => Vec::new(),
         };
-        suites.extend(suite(&dir, &entry).map_err(named)?);
+        suites.extend(suite(folder, &entry).map_err(named)?);
         blobs.insert(digest.clone(), bytes);
         policies.push(resolve(entry, digest, files, settings)?);
     }
@@ -196,9 +233,11 @@ fn resolve(entry: Entry, component: String, files: Vec<FileRef>, settings: &Sett
     })
 }
 
-fn component(dir: &Dir, entry: &Entry, settings: &Settings) -> Result<Arc<[u8]>, String> {
+fn component(folder: Option<Folder<'_>>, entry: &Entry, settings: &Settings) -> Result<Arc<[u8]>, String> {
     match &entry.component {
-        ComponentRef::File(path) => read_bytes(dir, path, settings.max_component_bytes)
+        ComponentRef::File(path) => folder
+            .ok_or_else(|| "there is no folder to read it from".to_owned())
+            .and_then(|folder| read_bytes(folder.dir, path, settings.max_component_bytes))
             .map(Arc::from)
             .map_err(|problem| format!("component {path}: {problem}")),
         ComponentRef::Bundled(name) => match guests::component(name, settings.guests.as_deref()) {
@@ -276,11 +315,11 @@ fn collect(dir: &Dir, below: &str, depth: u32, most: u32, paths: &mut Vec<String
 
 /// The policy's own tests: `tests/NAME.yaml`, `.toml` or `.json` in the folder; a bundled policy that is not configured
 /// otherwise brings its own.
-fn suite(dir: &Dir, entry: &Entry) -> Result<Option<Suite>, String> {
-    for extension in Suite::EXTENSIONS {
+fn suite(folder: Option<Folder<'_>>, entry: &Entry) -> Result<Option<Suite>, String> {
+    for (extension, folder) in Suite::EXTENSIONS.into_iter().filter_map(|extension| Some((extension, folder?))) {
         let path = format!("tests/{}.{extension}", entry.name);
-        if dir.try_exists(&path).unwrap_or(false) {
-            let text = read_text(dir, &path, MAX_SUITE_BYTES).map_err(|problem| format!("{path}: {problem}"))?;
+        if folder.dir.try_exists(&path).unwrap_or(false) {
+            let text = read_text(folder.dir, &path, MAX_SUITE_BYTES).map_err(|problem| format!("{path}: {problem}"))?;
             return Suite::parse(&entry.name, extension, &text).map(Some).map_err(|problem| format!("{path}: {problem}"));
         }
     }

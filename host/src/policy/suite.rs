@@ -22,8 +22,9 @@
 //! filter's (`unchanged`, `replaced`, `withhold`); `codes` must all be reported; `content` is the whole text afterwards.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::bindings::Filtered;
@@ -49,7 +50,7 @@ pub(super) struct Suite {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Case {
-    name: String,
+    pub(super) name: String,
     gate: Option<Gate>,
     text: String,
     context: String,
@@ -127,6 +128,47 @@ impl Suite {
             |case: &Case| case.run(runtime, policy).err().map(|why| format!("{}: case '{}': {why}", self.policy, case.name));
         self.cases.iter().filter_map(failed).collect()
     }
+
+    /// Runs one case and says how it went.
+    pub(super) fn report(&self, case: &Case, runtime: &Runtime, policy: &Loaded) -> CaseReport {
+        let started = Instant::now();
+        let failure = case.run(runtime, policy).err();
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        CaseReport { policy: self.policy.clone(), name: case.name.clone(), failure, micros }
+    }
+}
+
+/// How one case went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaseReport {
+    /// Name of the policy.
+    pub policy: String,
+    /// Name of the case.
+    pub name: String,
+    /// What was expected and what came; none where it passed.
+    pub failure: Option<String>,
+    /// Wall time.
+    pub micros: u64,
+}
+
+/// An event of nobody's task: the same every day.
+pub(super) fn specimen(subject: Subject, task: TaskFacts, roles: Vec<String>) -> Event {
+    Event {
+        id: "test".into(),
+        time_ms: TIME_MS,
+        seed: 1,
+        seq: 0,
+        tenant: crate::identity::DEFAULT_TENANT.into(),
+        caller: Caller { principal: "someone@example.com".into(), roles, ..Caller::default() },
+        task: TaskFacts {
+            id: "task_00000000000000000000000000000001".into(),
+            session_id: "sess_00000000000000000000000000000001".into(),
+            agent: "runbook".into(),
+            attempt: 1,
+            ..task
+        },
+        subject,
+    }
 }
 
 impl Case {
@@ -177,26 +219,14 @@ impl Case {
             Gate::ToolResult => Subject::ToolResult { call_id: "call-1".into(), tool, content },
             Gate::Output => Subject::Output { content },
         };
-        Event {
-            id: "test".into(),
-            time_ms: TIME_MS,
-            seed: 1,
-            seq: 0,
-            tenant: crate::identity::DEFAULT_TENANT.into(),
-            caller: Caller { principal: "someone@example.com".into(), roles: self.task.roles.clone(), ..Caller::default() },
-            task: TaskFacts {
-                id: "task_00000000000000000000000000000001".into(),
-                session_id: "sess_00000000000000000000000000000001".into(),
-                agent: "runbook".into(),
-                attempt: 1,
-                labels: self.task.labels.clone(),
-                marks: self.task.marks.clone(),
-                working_directory: self.task.working_directory.clone(),
-                permissions: self.task.permissions,
-                ..TaskFacts::default()
-            },
-            subject,
-        }
+        let task = TaskFacts {
+            labels: self.task.labels.clone(),
+            marks: self.task.marks.clone(),
+            working_directory: self.task.working_directory.clone(),
+            permissions: self.task.permissions,
+            ..TaskFacts::default()
+        };
+        specimen(subject, task, self.task.roles.clone())
     }
 
     /// Arguments that are not given follow from the command or the statement.
