@@ -1,8 +1,8 @@
 //! Statements by their leading words.
 
-use super::{MAX_DEPTH, judge_into};
 use super::keyword::{KINDS, KNOWN};
 use super::piece::{Piece, Statement};
+use super::{MAX_DEPTH, judge_into};
 use crate::hit::Hit;
 
 pub(super) fn judge_statement(pieces: &[Piece], depth: usize, hits: &mut Vec<Hit>) {
