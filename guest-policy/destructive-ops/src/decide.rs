@@ -9,6 +9,9 @@ use crate::settings::{Match, Settings, fits};
 /// Findings of one event.
 const MAX_FINDINGS: usize = 32;
 
+/// The mark of a task whose prompt speaks of destroying something.
+pub(crate) const INTENT: &str = "destructive-intent";
+
 /// The verdict over effects. `span_of` names the text that spans refer to.
 pub(crate) fn verdict(settings: &Settings, event: &Event, hits: Vec<Hit>, span_of: &str) -> Verdict {
     let mut seen: Vec<Hit> = Vec::new();
@@ -28,7 +31,10 @@ pub(crate) fn verdict(settings: &Settings, event: &Event, hits: Vec<Hit>, span_o
         Stance::Ask => {
             let asked: Vec<&Finding> =
                 judged.iter().filter(|(stance, _)| *stance == Stance::Ask).map(|(_, finding)| finding).collect();
-            let demand = demand(settings, &asked);
+            let mut demand = demand(settings, &asked);
+            if span_of != "prompt" && event.mark(INTENT).is_some() {
+                demand.reason.push_str(" The task's prompt speaks of destroying something.");
+            }
             Demand { findings: judged.into_iter().map(|(_, finding)| finding).collect(), ..demand }.into()
         }
     }
@@ -66,6 +72,9 @@ fn judge(settings: &Settings, event: &Event, hit: &Hit, span_of: &str) -> (Stanc
     }
     let clip = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
     finding.spans = vec![Span { start: clip(hit.span.0), end: clip(hit.span.1) }];
+    if event.mark(INTENT).is_some() && span_of != "prompt" {
+        finding = finding.note("asked-for", "prompt");
+    }
     if !hit.via.is_empty() {
         finding = finding.note("via", &hit.via.join(" > "));
     }

@@ -69,7 +69,7 @@ impl DestructiveOps {
                 Verdict::NeedsApproval(demand) => &mut demand.findings,
             };
             for finding in findings {
-                finding.marks.push(coda_policy::Mark { name: "destructive-intent".to_owned(), value: "prompt".to_owned() });
+                finding.marks.push(coda_policy::Mark { name: decide::INTENT.to_owned(), value: "prompt".to_owned() });
             }
         }
         verdict

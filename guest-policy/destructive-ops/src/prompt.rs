@@ -211,50 +211,73 @@ const HARMLESS: &[&str] = &[
     "instead",
 ];
 
+/// Words of making a text, which is harmless until the text is run.
+const MAKES: &[&str] = &["create", "write", "implement", "add", "function", "method"];
+
 /// What a prompt orders.
 pub(crate) fn judge(settings: &Settings, text: &str) -> Vec<Hit> {
-    let mut hits = Vec::new();
-    for (start, sentence) in sentences(text) {
-        let lower = sentence.to_lowercase();
-        let words: Vec<&str> = lower
-            .split(|c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | ':' | '"' | '!' | '?'))
-            .map(|w| w.trim_matches(['.', '\'', '*']))
-            .filter(|w| !w.is_empty())
-            .collect();
-        let Some(at) = words.iter().position(|word| VERBS.contains(word)) else { continue };
-        if words.iter().any(|word| word.starts_with("soft-")) || words[..at].iter().any(|word| HARMLESS.contains(word)) {
-            continue;
-        }
-        let noun = words[at + 1..].iter().find(|word| NOUNS.contains(word));
-        let named = words[at + 1..].iter().find(|word| {
-            word.matches('.').count() >= 2 && !word.contains('/')
-                || word.contains('`')
-                || word.starts_with("s3://")
-                || word.starts_with("gs://")
-                || word.starts_with('/')
-        });
-        if noun.is_none() && (named.is_none() || WEAK.contains(&words[at])) && !(named.is_some() && words[at] == "drop") {
-            continue;
-        }
-        let imperative = at <= 2
-            || matches!(
-                words[at - 1],
-                "and" | "then" | "please" | "to" | "must" | "should" | "now" | "just" | "will" | "go" | "also" | "finally"
-            );
-        let production = words.iter().any(|word| {
-            word.split(|c: char| !c.is_alphanumeric()).any(|part| settings.production.iter().any(|name| part == name))
-        });
-        let target = named.or(noun).map_or("something", |word| word.trim_matches('`'));
-        let specific = named.is_some()
-            || words[at + 1..].iter().any(|word| {
-                word.contains(['_', '-', '.']) && settings.production.iter().any(|name| word.contains(name.as_str()))
-            })
-            || noun.is_some();
-        let code = if imperative && production && specific { "prompt.order" } else { "prompt.intent" };
-        let kind = noun.map_or("object", |noun| *noun);
-        hits.push(Hit { span: (start, start + sentence.len()), ..Hit::new(code, kind, target) });
+    sentences(text).into_iter().filter_map(|(start, sentence)| order(settings, start, sentence)).collect()
+}
+
+fn order(settings: &Settings, start: usize, sentence: &str) -> Option<Hit> {
+    let lower = sentence.to_lowercase();
+    let words: Vec<&str> = lower
+        .split(|c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | ':' | '"' | '!' | '?'))
+        .map(|w| w.trim_matches(['.', '\'', '*']))
+        .filter(|w| !w.is_empty())
+        .collect();
+    let at = words.iter().position(|word| verb(word).is_some())?;
+    let verb = verb(words[at])?;
+    // "Write a script that removes x" makes a text; "write and run" it removes x.
+    let runs = words[..at].iter().any(|word| matches!(*word, "execute" | "run" | "runs" | "executes" | "perform"));
+    let harmless = |word: &&str| HARMLESS.contains(word) && !(runs && MAKES.contains(word));
+    if words.iter().any(|word| word.starts_with("soft-")) || words[..at].iter().any(|word| harmless(&word)) {
+        return None;
     }
-    hits
+    let noun = words[at + 1..].iter().find(|word| is_noun(word));
+    let named = words[at + 1..].iter().find(|word| {
+        word.matches('.').count() >= 2 && !word.contains('/')
+            || word.contains('`')
+            || word.starts_with("s3://")
+            || word.starts_with("gs://")
+            || word.starts_with(['/', '~'])
+    });
+    let weak = WEAK.contains(&verb);
+    if noun.is_none() && (named.is_none() || weak) && !(named.is_some() && verb == "drop") {
+        return None;
+    }
+    let imperative = at <= 2
+        || matches!(
+            words[at - 1],
+            "and" | "then" | "please" | "to" | "must" | "should" | "now" | "just" | "will" | "go" | "also" | "finally"
+        );
+    let production = words
+        .iter()
+        .any(|word| word.split(|c: char| !c.is_alphanumeric()).any(|part| settings.production.iter().any(|name| part == name)));
+    let target = named.or(noun).map_or("something", |word| word.trim_matches('`'));
+    let code = if imperative && production { "prompt.order" } else { "prompt.intent" };
+    let kind = noun.map_or("object", |noun| *noun);
+    Some(Hit { span: (start, start + sentence.len()), ..Hit::new(code, kind, target) })
+}
+
+/// The verb that a word is a form of: `deletes`, `deleting` and `deleted` tell of deleting, too.
+fn verb(word: &str) -> Option<&'static str> {
+    VERBS.iter().copied().find(|verb| {
+        let stem = verb.strip_suffix('e').unwrap_or(verb);
+        match word.strip_prefix(stem) {
+            Some("") => stem == *verb,
+            Some("e") => stem != *verb,
+            Some("s" | "es" | "ing") => true,
+            Some(_) | None => false,
+        }
+    })
+}
+
+fn is_noun(word: &str) -> bool {
+    let one = word.strip_suffix("ies").map(|stem| format!("{stem}y"));
+    NOUNS.contains(&word)
+        || one.is_some_and(|one| NOUNS.contains(&one.as_str()))
+        || word.strip_suffix('s').is_some_and(|stem| NOUNS.contains(&stem))
 }
 
 /// Sentences outside fenced code, with their position.

@@ -51,6 +51,8 @@ fn only_asks(command: &Command) -> bool {
     let words = &command.argv[1..];
     let last = words.last().map_or("", |arg| arg.text.as_str());
     words.first().is_some_and(|arg| matches!(arg.text.as_str(), "--help" | "--version" | "help"))
+        || last == "/?"
+            && matches!(command.program(), "wine" | "reg" | "net" | "sc" | "taskkill" | "wevtutil" | "vssadmin" | "cmd")
         || words.len() < 4 && last == "-h" && !matches!(command.program(), "rm" | "shutdown" | "chown" | "chmod")
         || matches!(last, "--help" | "help") && words.len() < 8 && command.program() != "rm"
 }

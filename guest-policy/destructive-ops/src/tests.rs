@@ -44,7 +44,13 @@ fn everyday_commands_pass() {
         man rm
         [ "$1" = 'rm -rf x' ] && echo same
         python -c 'print("rm -rf /")'
-        npm run build 2>/dev/null"#,
+        npm run build 2>/dev/null
+        find . -name -delete -print
+        printf '%q' 'rm -rf x' | bash -n
+        pvremove --test /dev/sda
+        module purge
+        while true; do work & wait; done
+        aws iam list-roles"#,
     );
 }
 
@@ -103,7 +109,14 @@ fn tricks_of_quoting_and_encoding_do_not_hide_it() {
         perl -e 'system("rm -rf x")'
         awk 'BEGIN { system("rm -rf x") }'
         true && false || rm x
-        unknown-wrapper rm -rf x"#,
+        unknown-wrapper rm -rf x
+        perl -we 'system("rm -rf x")'
+        parallel bash -c 'rm -rf {}' ::: x
+        watch sh -c 'rm -rf x'
+        GIT_SSH_COMMAND='rm -rf x' git fetch
+        git -c core.sshCommand='rm -rf x' fetch
+        ssh -o 'ProxyCommand=rm -rf x' host
+        socat TCP:host:1 EXEC:'rm -rf x'"#,
     );
 }
 
@@ -111,7 +124,7 @@ fn tricks_of_quoting_and_encoding_do_not_hide_it() {
 fn a_few_things_are_refused() {
     check("deny", "shell.wipe-root", "rm -rf /\nsudo rm -rf /*\nrm -rf ~\nrm -fr --no-preserve-root /\ncd / && rm -r \"$HOME\"");
     check("deny", "shell.device", "dd if=/dev/zero of=/dev/sda\nmkfs.ext4 /dev/sdb1\ncat x > /dev/nvme0n1\nwipefs -a /dev/sda");
-    check("deny", "shell.fork-bomb", ":(){ :|:& };:");
+    check("deny", "shell.fork-bomb", ":(){ :|:& };:\nwhile true; do work & done");
     check(
         "deny",
         "coda.own-files",
@@ -165,11 +178,15 @@ fn platforms_are_judged_by_their_verbs() {
         "curl -X DELETE https://api.example/v1/x\ngh api -X DELETE repos/a/b\ndatabricks api post /api/2.1/jobs/delete",
     );
     check("needs-approval", "data.flush", "redis-cli FLUSHALL\nredis-cli -h x DEL key");
-    check("needs-approval", "vcs.history", "git push --force origin main\ngit push origin +main\ngit -C repo push -f");
+    check(
+        "needs-approval",
+        "vcs.history",
+        "git push --force origin main\ngit push --forc origin main\ngit push origin +main\ngit -C repo push -f",
+    );
     check(
         "needs-approval",
         "vcs.discard",
-        "git reset --hard HEAD~1\ngit clean -fdx\ngit checkout -- .\ngit checkout main file.txt",
+        "git reset --hard HEAD~1\ngit reset --har\ngit clean -fdx\ngit checkout -- .\ngit checkout main file.txt",
     );
 }
 
@@ -219,6 +236,9 @@ fn prompts_ask_only_for_orders_against_production() {
         ("Drop the table prod.sales.orders now.", "needs-approval", "prompt.order"),
         ("First back it up, then delete the production database orders-prod.", "needs-approval", "prompt.order"),
         ("Delete the old log files.", "allow", "prompt.intent"),
+        ("Removes empty directories below the home folder", "allow", "prompt.intent"),
+        ("Write and run a script that removes the file /srv/a.txt", "allow", "prompt.intent"),
+        ("Write a function that removes a file", "allow", ""),
         ("Do not delete the production table prod.a.b.", "allow", ""),
         ("How do I drop a table in prod?", "allow", ""),
         ("Run it:\n```sh\nrm -rf /prod\n```", "allow", ""),
@@ -280,6 +300,20 @@ fn a_tainted_task_is_asked_about_more() {
     let event = coda_policy::event::shell("mv a b");
     assert_eq!(review("{}", &event).as_str(), "allow");
     assert_eq!(review("{}", &event.with_mark("tainted", "tool-result")).as_str(), "needs-approval");
+}
+
+#[test]
+fn an_approver_is_told_that_the_prompt_speaks_of_it() {
+    let event = coda_policy::event::shell("rm -rf build");
+    let reason = |event: &Event| match review("{}", event) {
+        Verdict::NeedsApproval(demand) => demand.reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(!reason(&event).contains("prompt"));
+    let marked = event.with_mark("destructive-intent", "prompt");
+    assert!(reason(&marked).ends_with("The task's prompt speaks of destroying something."));
+    let findings = review("{}", &marked);
+    assert!(findings.findings()[0].annotations.iter().any(|note| note.name == "asked-for" && note.value == "prompt"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use self::infrastructure::infrastructure;
 use self::program::{LOOKS, PLATFORMS};
 use self::special::special;
 pub(crate) use self::verb::tool_verb;
-use self::verb::{ACCESS, DELETE, GRANT, REPLACE, STOP, STRONG, verb_of};
+use self::verb::{ACCESS, DELETE, GRANT, READS, REPLACE, STOP, STRONG, verb_of};
 use self::words::{depth, dry, plain, words};
 use super::has;
 use crate::hit::Hit;
@@ -33,8 +33,12 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
     let words = words(argv);
     let texts: Vec<&str> = words.iter().map(|arg| arg.text.as_str()).collect();
     if let "terraform" | "tofu" | "terragrunt" | "pulumi" | "cdk" | "cdktf" = program {
+        let before = hits.len();
         infrastructure(command, program, &texts, hits);
-        return;
+        // What is no matter of the infrastructure itself, such as `pulumi env rm`, falls to the rule of verbs.
+        if hits.len() > before || program != "pulumi" {
+            return;
+        }
     }
     if special(command, program, &texts, hits) {
         return;
@@ -112,6 +116,7 @@ fn verbs(command: &Command, program: &str, texts: &[&str], hits: &mut Vec<Hit>) 
             || matches!(*word, "role" | "roles" | "put-acl" | "secret-acl")
     });
     let access = access
+        || texts[..considered].iter().any(|word| role_change(word))
         || program == "aws" && texts.first() == Some(&"iam")
         || texts.windows(2).any(|pair| pair == ["role", "assignment"]);
     let grants = texts[..considered].iter().position(|word| word.split(['-', '_', ':']).any(|part| GRANT.contains(&part)));
@@ -124,14 +129,22 @@ fn verbs(command: &Command, program: &str, texts: &[&str], hits: &mut Vec<Hit>) 
                 hit("cloud.overwrite", at);
             } else if let Some(at) = operation(STOP).or(delete) {
                 hit("cloud.disrupt", at);
+            } else if has(&command.argv, &["--delete"]) && operation(READS).is_none() {
+                hit("cloud.delete", 0);
             } else if has(&command.argv, &["--full-refresh", "--accept-data-loss", "--force-reset"])
-                || has(&command.argv, &["--delete"]) && operation(&["sync", "cp", "mirror", "copy", "rsync"]).is_some()
                 || has(&command.argv, &["--overwrite"])
             {
                 hit("cloud.overwrite", 0);
             }
         }
     }
+}
+
+/// `add-role-to-…`, `set-…-roles`: a role is given or taken; making or reading one changes nobody's access.
+fn role_change(operation: &str) -> bool {
+    let mut parts = operation.split('-');
+    let gives = matches!(parts.next(), Some("add" | "set" | "put" | "attach" | "remove" | "associate" | "disassociate"));
+    gives && parts.any(|part| matches!(part, "role" | "roles"))
 }
 
 /// Words that delete nothing worth asking about, although a verb of the list is in them.

@@ -3,7 +3,7 @@
 
 use super::{has, joined_value, sql, value};
 use crate::hit::Hit;
-use crate::shell::{Command, Stdin};
+use crate::shell::{Arg, Command, Stdin};
 
 /// Calls whose name says that files or directories go.
 const DELETING: &[&str] = &[
@@ -139,7 +139,8 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
         windows(command, options, hits);
         return;
     }
-    let inline = value(argv, options).map(|arg| arg.text.clone()).or_else(|| joined_value(argv, options).map(str::to_owned));
+    let inline = value(argv, options).map(|arg| arg.text.clone());
+    let inline = inline.or_else(|| joined_value(argv, options).map(str::to_owned)).or_else(|| bundled(argv, options));
     let stuck = argv
         .get(1)
         .filter(|arg| options.iter().any(|option| option.len() == 2 && arg.text.len() > 2 && arg.text.starts_with(option)))
@@ -164,6 +165,18 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
     for text in inline.or(stuck).into_iter().chain(piped) {
         read(command, &text, hits);
     }
+}
+
+/// `perl -we '…'`, `python -uc '…'`: the option that takes the program is the last of a bundle.
+fn bundled(argv: &[Arg], options: &[&str]) -> Option<String> {
+    const LONGEST: usize = 5;
+    let bundle = |text: &str| {
+        let letters = text.strip_prefix('-').filter(|rest| (2..LONGEST).contains(&rest.len()))?;
+        let last = letters.chars().last().filter(|_| letters.bytes().all(|b| b.is_ascii_alphabetic()))?;
+        options.contains(&format!("-{last}").as_str()).then_some(())
+    };
+    let at = argv.iter().skip(1).position(|arg| bundle(&arg.text).is_some())? + 1;
+    argv.get(at + 1).map(|arg| arg.text.clone())
 }
 
 fn read(command: &Command, text: &str, hits: &mut Vec<Hit>) {

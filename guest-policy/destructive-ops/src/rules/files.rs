@@ -23,7 +23,7 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
         }
         "shred" => removed(command, &operands(argv, &["-n", "-s", "--iterations", "--size"]), hits),
         "find" | "gfind" => {
-            if has(argv, &["-delete"]) {
+            if deletes(argv) {
                 let place = argv.get(1).filter(|arg| !arg.text.starts_with('-')).cloned().unwrap_or_else(|| Arg::literal("."));
                 hits.push(Hit::on(command, "shell.rm", "file", &place));
             }
@@ -93,6 +93,58 @@ pub(crate) fn judge(command: &Command, hits: &mut Vec<Hit>) {
         }
         _ => disks(command, hits),
     }
+}
+
+/// Whether `find` is told to delete; a `-delete` that another test takes as its value is none.
+fn deletes(argv: &[Arg]) -> bool {
+    const VALUED: &[&str] = &[
+        "-amin",
+        "-anewer",
+        "-atime",
+        "-cmin",
+        "-cnewer",
+        "-context",
+        "-ctime",
+        "-fstype",
+        "-gid",
+        "-group",
+        "-ilname",
+        "-iname",
+        "-inum",
+        "-ipath",
+        "-iregex",
+        "-iwholename",
+        "-links",
+        "-lname",
+        "-maxdepth",
+        "-mindepth",
+        "-mmin",
+        "-mtime",
+        "-name",
+        "-newer",
+        "-path",
+        "-perm",
+        "-printf",
+        "-regex",
+        "-regextype",
+        "-samefile",
+        "-size",
+        "-type",
+        "-uid",
+        "-used",
+        "-user",
+        "-wholename",
+        "-xtype",
+    ];
+    let mut words = argv.iter().skip(1).map(|arg| arg.text.as_str());
+    while let Some(word) = words.next() {
+        if VALUED.contains(&word) {
+            words.next();
+        } else if word == "-delete" {
+            return true;
+        }
+    }
+    false
 }
 
 /// Files that are deleted.
@@ -214,8 +266,9 @@ fn access(command: &Command, hits: &mut Vec<Hit>) {
                 | "u+w"
                 | "+r"
         );
-    let reads =
-        program == "xattr" && !has(argv, &["-d", "-c", "-w", "-r"]) || program == "icacls" && words.len() < 2 && argv.len() < 3;
+    let reads = program == "setcap" && has(argv, &["-v"])
+        || program == "xattr" && !has(argv, &["-d", "-c", "-w", "-r"])
+        || program == "icacls" && words.len() < 2 && argv.len() < 3;
     if everyday && words.iter().skip(1).all(|file| !system_file(&file.text)) || reads {
         return;
     }
@@ -266,6 +319,7 @@ fn disks(command: &Command, hits: &mut Vec<Hit>) {
         {
             "shell.device"
         }
+        "lvremove" | "vgremove" | "pvremove" | "lvreduce" if has(argv, &["--test", "-t"]) => return,
         "lvremove" | "vgremove" | "pvremove" | "lvreduce" => "shell.volume",
         "zpool" | "zfs" if matches!(first.as_str(), "destroy" | "rollback" | "labelclear") => "shell.volume",
         "btrfs" if argv.iter().any(|arg| matches!(arg.text.as_str(), "delete" | "del")) => "shell.volume",

@@ -132,6 +132,10 @@ fn packages(command: &Command, first: &str, second: &str, hits: &mut Vec<Hit>) {
             | ("cargo", "owner" | "yank")
             | ("rustup", "toolchain" | "target" | "component")
             | ("composer", "global")
+            | (
+                "npm" | "pnpm" | "yarn",
+                "hook" | "config" | "c" | "access" | "token" | "team" | "org" | "owner" | "dist-tag" | "profile"
+            )
     ) {
         second
     } else {
@@ -171,7 +175,9 @@ fn packages(command: &Command, first: &str, second: &str, hits: &mut Vec<Hit>) {
         || program == "cargo" && matches!(first, "uninstall" | "yank")
         || matches!(operation, "unpublish")
     {
-        hits.push(Hit::of(command, if operation == "unpublish" { "cloud.delete" } else { "shell.package" }, "package", second));
+        let registry =
+            operation == "unpublish" || matches!(first, "hook" | "access" | "token" | "team" | "org" | "owner" | "dist-tag");
+        hits.push(Hit::of(command, if registry { "cloud.delete" } else { "shell.package" }, "package", second));
     }
 }
 

@@ -51,7 +51,7 @@ fn git(command: &Command, hits: &mut Vec<Hit>) {
         }
     }
     let Some(operation) = command.argv.get(at) else { return };
-    let argv = &command.argv[at..];
+    let argv = &spelled_out(&command.argv[at..]);
     let words = operands(argv, &["-m", "-b", "-s", "--source", "-o", "--expire", "-t"]);
     let first = words.first().map_or("", |arg| arg.text.as_str());
     let names = |from: usize| words.iter().skip(from).map(|arg| arg.text.as_str()).collect::<Vec<_>>().join(" ");
@@ -69,7 +69,9 @@ fn git(command: &Command, hits: &mut Vec<Hit>) {
     }
     match operation.text.as_str() {
         "reset" if has(argv, &["--hard", "--merge", "--keep"]) => hit("vcs.discard", "repository", "the working tree"),
-        "clean" if has(argv, &["-f", "--force", "-x", "-X"]) => hit("vcs.discard", "repository", "untracked files"),
+        "clean" if has(argv, &["-f", "--force", "-x", "-X"]) || unguarded(&command.argv[..at]) => {
+            hit("vcs.discard", "repository", "untracked files")
+        }
         "checkout" => checkout(argv, &words, &mut hit),
         "switch" if has(argv, &["-f", "--force", "--discard-changes", "-C", "--force-create"]) => {
             hit("vcs.discard", "repository", "the working tree")
@@ -112,6 +114,23 @@ fn git(command: &Command, hits: &mut Vec<Hit>) {
         }
         _ => {}
     }
+}
+
+/// git takes any beginning of a long option that fits no other.
+fn spelled_out(argv: &[Arg]) -> Vec<Arg> {
+    const LONG: &[&str] = &["--hard", "--force", "--delete", "--mirror", "--discard-changes"];
+    const SHORTEST: usize = 4;
+    let full = |text: &str| LONG.iter().find(|long| text.len() >= SHORTEST && long.starts_with(text));
+    let spell = |arg: &Arg| match full(&arg.text) {
+        Some(long) => Arg { text: (*long).to_owned(), ..arg.clone() },
+        None => arg.clone(),
+    };
+    argv.iter().map(spell).collect()
+}
+
+/// `git -c clean.requireForce=false`: the option that is asked for otherwise is not needed.
+fn unguarded(before: &[Arg]) -> bool {
+    before.iter().any(|arg| arg.text.eq_ignore_ascii_case("clean.requireForce=false"))
 }
 
 fn checkout(argv: &[Arg], words: &[&Arg], hit: &mut impl FnMut(&'static str, &str, &str)) {

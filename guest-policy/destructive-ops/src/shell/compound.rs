@@ -1,6 +1,6 @@
 //! Loops, branches, groups and functions.
 
-use brush_parser::ast::{Command as Node, CompoundCommand, CompoundList, FunctionBody};
+use brush_parser::ast::{Command as Node, CompoundCommand, CompoundList, FunctionBody, SeparatorOperator};
 
 use super::command::{GapKind, Stdin};
 use super::walk::{MAX_COMMANDS, MAX_DEPTH, Walker};
@@ -101,6 +101,7 @@ impl Walker<'_> {
                 None
             }
             CompoundCommand::WhileClause(clause) | CompoundCommand::UntilClause(clause) => {
+                self.watch_endless(&clause.0, &clause.1.list);
                 self.read_into(&clause.0, &stdin);
                 self.list(&clause.0);
                 self.conditional += 1;
@@ -132,6 +133,21 @@ impl Walker<'_> {
         {
             let line = text.trim_end_matches('\n');
             self.simple(simple, if line.contains('\n') { Stdin::Inherited } else { Stdin::Known(line.to_owned()) });
+        }
+    }
+
+    /// `while true; do work & done`: jobs are started without end, and nothing waits for them.
+    fn watch_endless(&mut self, condition: &CompoundList, body: &CompoundList) {
+        let named = |node: &Node, names: &[&str]| match node {
+            Node::Simple(simple) => simple.word_or_name.as_ref().is_some_and(|word| names.contains(&word.value.as_str())),
+            Node::Compound(..) | Node::Function(_) | Node::ExtendedTest(..) => false,
+        };
+        let any =
+            |list: &CompoundList, names: &[&str]| list.0.iter().flat_map(|item| &item.0.first.seq).any(|node| named(node, names));
+        let endless = condition.0.len() == 1 && any(condition, &["true", ":", "/bin/true", "/usr/bin/true", "false"]);
+        let spawns = body.0.iter().any(|item| matches!(item.1, SeparatorOperator::Async));
+        if endless && spawns && !any(body, &["wait", "sleep", "read", "inotifywait"]) {
+            self.out.fork_bomb = Some(self.span);
         }
     }
 

@@ -60,11 +60,15 @@ fn printf(words: &[&str]) -> Option<String> {
             out.push_str(&ansi_c(&std::mem::take(&mut plain)));
             match kind {
                 '%' => out.push('%'),
-                's' | 'b' | 'd' => {
+                's' | 'b' | 'd' | 'q' => {
                     let (word, after) = rest.split_first().map_or(("", rest), |(word, after)| (*word, after));
                     rest = after;
                     used = true;
-                    out.push_str(&if kind == 'b' { ansi_c(word) } else { word.to_owned() });
+                    match kind {
+                        'b' => out.push_str(&ansi_c(word)),
+                        'q' => out.extend(quoted(word)),
+                        _ => out.push_str(word),
+                    }
                 }
                 _ => return None,
             }
@@ -74,6 +78,12 @@ fn printf(words: &[&str]) -> Option<String> {
             return Some(out);
         }
     }
+}
+
+/// A word as `printf %q` writes it: one word again, whatever is in it.
+fn quoted(word: &str) -> impl Iterator<Item = char> {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | '=' | ',' | '+' | '@' | '%');
+    word.chars().flat_map(move |c| (!plain(c)).then_some('\\').into_iter().chain([c]))
 }
 
 pub(crate) fn decode_base64(text: &str) -> Option<String> {

@@ -7,6 +7,22 @@ use super::word::Arg;
 impl Walker<'_> {
     /// Sets a variable. In a branch that may not be taken, another value than before makes it unknown.
     pub(super) fn set(&mut self, name: &str, values: Option<Vec<String>>) {
+        const RUN_BY_OTHERS: &[&str] = &[
+            "GIT_SSH_COMMAND",
+            "GIT_EDITOR",
+            "GIT_PAGER",
+            "GIT_PROXY_COMMAND",
+            "GIT_SEQUENCE_EDITOR",
+            "PROMPT_COMMAND",
+            "PAGER",
+            "EDITOR",
+            "VISUAL",
+            "BROWSER",
+            "LESSOPEN",
+        ];
+        if let Some(command) = values.as_ref().and_then(|values| values.first()).filter(|_| RUN_BY_OTHERS.contains(&name)) {
+            self.nested(&command.clone(), name);
+        }
         let unsure = self.conditional > 0 && self.variables.get(name).is_some_and(|before| *before != values);
         self.variables.insert(name.to_owned(), if unsure { None } else { values });
     }

@@ -12,6 +12,7 @@ pub(super) const PLATFORMS: &[&str] = &[
     "dbx",
     "kubectl",
     "oc",
+    "k",
     "helm",
     "terraform",
     "tofu",
@@ -263,4 +264,7 @@ pub(super) const LOOKS: &[&str] = &[
     "pip",
     "pip3",
     "crontab",
+    // Environment modules: `module purge` changes variables of this shell.
+    "module",
+    "ml",
 ];

@@ -42,12 +42,13 @@ pub(super) fn special(command: &Command, program: &str, texts: &[&str], hits: &m
                 hit("cloud.disrupt", "container", "the project")
             }
         }
-        "kubectl" | "oc" => {
+        "kubectl" | "oc" | "k" => {
             if matches!(first, "exec" | "logs" | "get" | "describe" | "port-forward" | "cp" | "explain" | "top" | "run" | "debug")
             {
                 return true;
             }
-            if first == "replace" && has(argv, &["--force"]) {
+            // With --force, what is there is deleted and made anew.
+            if matches!(first, "replace" | "apply") && has(argv, &["--force"]) {
                 return hit("cloud.delete", "resource", &texts[1..].join(" "));
             }
             if first == "apply" && has(argv, &["--prune"]) {
@@ -99,7 +100,7 @@ pub(super) fn special(command: &Command, program: &str, texts: &[&str], hits: &m
         }
         "rails" | "rake" | "bin/rails" => {
             if let Some(task) = texts.iter().find(|word| {
-                ["drop", "reset", "purge", "truncate", "rollback"]
+                ["drop", "reset", "purge", "truncate", "rollback", "destroy"]
                     .iter()
                     .any(|verb| word.split(':').any(|part| part.starts_with(verb)))
             }) {

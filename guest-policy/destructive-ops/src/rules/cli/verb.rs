@@ -67,6 +67,8 @@ pub(super) const STRONG: &[&str] = &[
 pub(super) const REPLACE: &[&str] =
     &["reset", "restore", "rollback", "replace", "overwrite", "reimage", "failover", "revert", "reimport", "rebuild"];
 
+/// Verbs that only look.
+pub(super) const READS: &[&str] = &["get", "list", "ls", "describe", "show", "help", "status", "diff", "log", "logs", "config"];
 /// Verbs after which something stops.
 pub(super) const STOP: &[&str] = &[
     "stop",

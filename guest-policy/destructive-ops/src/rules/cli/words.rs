@@ -12,7 +12,7 @@ pub(super) fn depth(program: &str) -> usize {
     match program {
         "aws" | "databricks" | "gh" | "glab" | "doctl" | "openstack" | "docker" | "podman" | "vault" | "firebase" => 3,
         "gcloud" | "az" | "ibmcloud" | "oci" | "aliyun" => 6,
-        "kubectl" | "oc" | "helm" | "gsutil" | "rclone" | "s5cmd" | "mc" | "s3cmd" => 2,
+        "kubectl" | "oc" | "k" | "helm" | "gsutil" | "rclone" | "s5cmd" | "mc" | "s3cmd" => 2,
         _ => 3,
     }
 }

@@ -112,6 +112,9 @@ pub(super) fn container(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, std
         walker.via.pop();
         return output;
     }
+    if name == "git" || name == "socat" {
+        configured(walker, name, &argv);
+    }
     let has = |word: &str| argv.iter().skip(1).any(|arg| arg.text == word);
     let runs = match name {
         "docker" | "podman" | "nerdctl" | "docker-compose" | "kubectl" | "oc" | "k3s" | "lxc" | "incus" | "crictl"
@@ -139,6 +142,25 @@ pub(super) fn container(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, std
         }
     }
     walker.plain(name, argv, stdin, open)
+}
+
+/// `git -c core.sshCommand=…`, `socat … EXEC:…`: commands in the words of a program's own settings.
+fn configured(walker: &mut Walker<'_>, name: &str, argv: &[Arg]) {
+    for (at, arg) in argv.iter().enumerate().skip(1) {
+        let text = match name {
+            "socat" => ["EXEC:", "SYSTEM:", "exec:", "system:"].iter().find_map(|kind| arg.text.strip_prefix(kind)),
+            _ if argv[at - 1].text == "-c" => arg.text.split_once('=').and_then(|(key, value)| match value.strip_prefix('!') {
+                Some(command) => Some(command),
+                None => {
+                    (key.eq_ignore_ascii_case("core.sshcommand") || key.to_ascii_lowercase().ends_with("editor")).then_some(value)
+                }
+            }),
+            _ => None,
+        };
+        if let Some(text) = text {
+            walker.nested(&text.replace("\\ ", " "), name);
+        }
+    }
 }
 
 /// Looks for the command in the words of a program that runs one somewhere else.

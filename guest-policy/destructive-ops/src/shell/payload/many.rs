@@ -75,6 +75,10 @@ pub(super) fn parallel(walker: &mut Walker<'_>, argv: Vec<Arg>, stdin: Stdin) ->
         let first = values.get(1).map_or("$value", |value| value.text.as_str());
         text = if text.contains("{}") { text.replace("{}", first) } else { format!("{text} {first}") };
         walker.nested(&text, "parallel");
+        // Its words are joined and read again; a script that was quoted is still looked at as it was meant.
+        if command.len() > 2 {
+            walker.execute(command.to_vec(), stdin, Open::No);
+        }
     }
     walker.via.pop();
     None
@@ -132,5 +136,11 @@ pub(super) fn words_as_text(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>)
         .map(|arg| arg.text.as_str())
         .collect::<Vec<_>>()
         .join(" ");
-    if text.is_empty() { None } else { walker.nested(&text, name) }
+    if text.is_empty() {
+        return None;
+    }
+    if rest.len() > 2 {
+        walker.execute(rest.to_vec(), Stdin::Inherited, Open::No);
+    }
+    walker.nested(&text, name)
 }

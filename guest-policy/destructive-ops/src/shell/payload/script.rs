@@ -100,6 +100,14 @@ pub(super) fn remote(walker: &mut Walker<'_>, name: &str, argv: Vec<Arg>, stdin:
             break;
         }
     }
+    for option in argv.iter().filter_map(|arg| arg.text.trim_start_matches("-o").split_once(['=', ' '])) {
+        if matches!(
+            option.0.to_ascii_lowercase().as_str(),
+            "proxycommand" | "localcommand" | "knownhostscommand" | "remotecommand"
+        ) {
+            walker.nested(option.1, name);
+        }
+    }
     let command = argv.get(at + 1..).unwrap_or_default();
     let text = command.iter().filter(|arg| arg.text != "--").map(|arg| arg.text.as_str()).collect::<Vec<_>>().join(" ");
     if text.is_empty() {
