@@ -231,7 +231,7 @@ fn order(settings: &Settings, start: usize, sentence: &str) -> Option<Hit> {
     // "Write a script that removes x" makes a text; "write and run" it removes x.
     let runs = words[..at].iter().any(|word| matches!(*word, "execute" | "run" | "runs" | "executes" | "perform"));
     let harmless = |word: &&str| HARMLESS.contains(word) && !(runs && MAKES.contains(word));
-    if words.iter().any(|word| word.starts_with("soft-")) || words[..at].iter().any(|word| harmless(&word)) {
+    if words.iter().any(|word| word.starts_with("soft-")) || words[..at].iter().any(harmless) {
         return None;
     }
     let noun = words[at + 1..].iter().find(|word| is_noun(word));
