@@ -327,7 +327,8 @@ mod tests {
         assert!(store.quarantined_policy_sets().unwrap().is_empty());
         let query = crate::store::audit::AuditQuery { tenant: None, task: None, after: Some(0), limit: 10 };
         let kinds: Vec<String> = store.audit_page(&query).unwrap().0.into_iter().map(|record| record.kind).collect();
-        assert_eq!(kinds, ["policy.promote", "policy.rollback", "policy.promote", "policy.unpin"]);
+        assert_eq!(kinds[..4], ["policy.load"; 4], "a set is on record from the moment it is kept");
+        assert_eq!(kinds[4..], ["policy.promote", "policy.rollback", "policy.promote", "policy.unpin"]);
         assert_eq!(store.policy_state().unwrap().pinned, None);
     }
 }
