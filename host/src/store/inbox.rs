@@ -8,7 +8,7 @@ use rusqlite::{Transaction, params_from_iter};
 
 use super::approvals::{read as read_approval, votes};
 use super::row::{signed, unsigned};
-use super::tasks::{COLUMNS, OPEN, get, read};
+use super::tasks::{COLUMNS, get, read};
 use super::{Store, StoreError};
 use crate::approval::request::{Approval, Standing};
 use crate::env::Millis;
@@ -31,21 +31,69 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The condition, and its parameters in order.
-    fn condition(&self) -> (String, Vec<Value>) {
-        let mut parameters = vec![Value::from(self.tenant.clone()), signed(self.since_ms).into()];
+    /// The condition on whose tasks they are, and its parameters in order. Indices can follow it, but where labels are asked
+    /// for: those are read off each task of the window.
+    fn whose(&self) -> (String, Vec<Value>) {
+        let mut parameters = vec![Value::from(self.tenant.clone())];
+        if self.others.iter().any(BTreeMap::is_empty) {
+            return ("tenant = ?".to_owned(), parameters);
+        }
         let mut whose = vec!["principal = ?".to_owned()];
         parameters.push(self.principal.clone().into());
         for labels in &self.others {
-            let mut all = vec!["1".to_owned()];
+            let mut all = vec!["1"];
             for (name, value) in labels {
-                all.push("EXISTS (SELECT 1 FROM json_each(task.labels) l WHERE l.key = ? AND l.value = ?)".to_owned());
+                all.push("EXISTS (SELECT 1 FROM json_each(task.labels) l WHERE l.key = ? AND l.value = ?)");
                 parameters.extend([Value::from(name.clone()), value.clone().into()]);
             }
             whose.push(format!("({})", all.join(" AND ")));
         }
-        (format!("tenant = ? AND (created_ms >= ? OR {OPEN}) AND ({})", whose.join(" OR ")), parameters)
+        (format!("tenant = ? AND ({})", whose.join(" OR ")), parameters)
     }
+
+    /// One page. The tasks of the window, and the open ones that are older, are two ranges of two indices: one condition
+    /// for both would have to look at every task there ever was. The `+` keeps the second from any index but the status'.
+    fn page(&self, status: &[Status], before: Option<(Millis, &str)>, limit: u32) -> (String, Vec<Value>) {
+        let wanted = if status.is_empty() { &Status::ALL } else { status };
+        let (whose, mut parameters) = self.whose();
+        let (before_ms, before_id) = before.unwrap_or((u64::MAX >> 1, "~"));
+        parameters.extend([signed(before_ms).into(), before_id.to_owned().into(), signed(self.since_ms).into()]);
+        parameters.extend_from_within(..);
+        let order = format!("ORDER BY created_ms DESC, id DESC LIMIT {limit}");
+        let select = format!("SELECT {COLUMNS} FROM task WHERE");
+        let sql = format!(
+            "SELECT * FROM ({select} {whose} AND (created_ms, id) < (?, ?) AND created_ms >= ? AND {} {order}) UNION ALL \
+             SELECT * FROM ({select} +{whose} AND (created_ms, id) < (?, ?) AND created_ms < ? AND {} {order}) {order}",
+            one_of(wanted),
+            one_of(&open(wanted))
+        );
+        (sql, parameters)
+    }
+
+    /// As with a page; an index that begins with the status answers alone.
+    fn counts(&self) -> (String, Vec<Value>) {
+        let (whose, mut parameters) = self.whose();
+        let plus = if whose == "tenant = ?" { "+" } else { "" };
+        parameters.push(signed(self.since_ms).into());
+        parameters.extend_from_within(..);
+        let select = format!("SELECT status, count(*) AS n FROM task WHERE {plus}{whose}");
+        let sql = format!(
+            "SELECT * FROM ({select} AND created_ms >= ? AND {} GROUP BY status) UNION ALL \
+             SELECT * FROM ({select} AND created_ms < ? AND {} GROUP BY status)",
+            one_of(&Status::ALL),
+            one_of(&open(&Status::ALL))
+        );
+        (sql, parameters)
+    }
+}
+
+fn open(status: &[Status]) -> Vec<Status> {
+    status.iter().copied().filter(|status| !status.is_final()).collect()
+}
+
+fn one_of(status: &[Status]) -> String {
+    let words: Vec<String> = status.iter().map(|status| format!("'{}'", status.as_str())).collect();
+    format!("status IN ({})", words.join(", "))
 }
 
 impl Store {
@@ -58,16 +106,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Task>, StoreError> {
         self.read(|tx| {
-            let wanted = if status.is_empty() { Status::ALL.to_vec() } else { status.to_vec() };
-            let words: Vec<String> = wanted.iter().map(|s| format!("'{}'", s.as_str())).collect();
-            let (before_ms, before_id) = before.unwrap_or((u64::MAX >> 1, "~"));
-            let (condition, mut parameters) = scope.condition();
-            let sql = format!(
-                "SELECT {COLUMNS} FROM task WHERE {condition} AND status IN ({}) AND (created_ms, id) < (?, ?) \
-                 ORDER BY created_ms DESC, id DESC LIMIT ?",
-                words.join(", ")
-            );
-            parameters.extend([signed(before_ms).into(), before_id.to_owned().into(), i64::from(limit).into()]);
+            let (sql, parameters) = scope.page(status, before, limit);
             let mut statement = tx.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(parameters), |row| Ok(read(row)))?;
             rows.map(|row| row?).collect()
@@ -78,12 +117,11 @@ impl Store {
     pub fn counts(&self, scope: &Scope) -> Result<BTreeMap<String, u64>, StoreError> {
         self.read(|tx| {
             let mut counts: BTreeMap<String, u64> = Status::ALL.iter().map(|s| (s.as_str().to_owned(), 0)).collect();
-            let (condition, parameters) = scope.condition();
-            let sql = format!("SELECT status, count(*) AS n FROM task WHERE {condition} GROUP BY status");
+            let (sql, parameters) = scope.counts();
             let mut statement = tx.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(parameters))?;
             while let Some(row) = rows.next()? {
-                counts.insert(row.get("status")?, unsigned(row, "n")?);
+                *counts.entry(row.get("status")?).or_default() += unsigned(row, "n")?;
             }
             Ok(counts)
         })
@@ -129,4 +167,43 @@ fn with_votes(tx: &Transaction<'_>, mut found: Vec<(Approval, Task)>) -> Result<
         approval.votes = votes(tx, &approval.id)?;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the database means to answer a question.
+    fn plan(store: &Store, (sql, parameters): (String, Vec<Value>)) -> String {
+        let steps = store.read(|tx| {
+            let mut statement = tx.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let mut rows = statement.query(params_from_iter(parameters))?;
+            let mut steps = String::new();
+            while let Some(row) = rows.next()? {
+                steps += &row.get::<_, String>("detail")?;
+                steps.push('\n');
+            }
+            Ok(steps)
+        });
+        steps.expect("it is planned")
+    }
+
+    #[test]
+    fn an_inbox_reads_no_more_tasks_than_it_shows_and_counts_by_an_index() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&dir.path().join("coda.db")).expect("it opens");
+        let own = Scope { tenant: "default".into(), principal: "ann".into(), others: Vec::new(), since_ms: 1 };
+        let everybodys = Scope { others: vec![BTreeMap::new()], ..own.clone() };
+        for (scope, newest, count) in [(&own, "task_inbox", "task_count"), (&everybodys, "task_newest", "task_status")] {
+            let counts = plan(&store, scope.counts());
+            assert_eq!(counts.matches(&format!("COVERING INDEX {count} ")).count(), 2, "{counts}");
+            let page = plan(&store, scope.page(&[], None, 50));
+            for step in [format!("INDEX {newest} "), "INDEX task_status (status=? AND created_ms<?)".to_owned()] {
+                assert!(page.contains(&step), "{page}");
+            }
+            for plan in [counts, page] {
+                assert!(!plan.contains("SCAN task"), "{plan}");
+            }
+        }
+    }
 }

@@ -9,8 +9,10 @@ CREATE TABLE task (
     attempt INTEGER NOT NULL, acting_as TEXT NOT NULL, created_ms INTEGER NOT NULL, started_ms INTEGER, ended_ms INTEGER,
     reason TEXT, result TEXT, progress TEXT, version INTEGER NOT NULL, idempotency_key TEXT, next_seq INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX task_inbox ON task (tenant, principal, created_ms DESC, id);
-CREATE INDEX task_status ON task (status, created_ms);
+CREATE INDEX task_inbox ON task (tenant, principal, created_ms DESC, id DESC);
+CREATE INDEX task_newest ON task (tenant, created_ms DESC, id DESC);
+CREATE INDEX task_count ON task (tenant, principal, status, created_ms);
+CREATE INDEX task_status ON task (status, created_ms, tenant);
 CREATE UNIQUE INDEX task_idempotency ON task (tenant, principal, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- One row per start of an agent. The process is known by pid and start time, so that a reused pid is never killed.
