@@ -22,5 +22,5 @@ kills:        ## The kill matrix with 200 kills and power cuts; CODA_KILLS and C
 demo:         ## The main job, played with the commands a user types
 	@scripts/demo.sh
 
-bench:        ## Benchmarks; none are written yet, and it says so
+bench:        ## Benchmarks of the release build, with goals met and missed; takes minutes, on a quiet machine
 	@scripts/bench.sh
