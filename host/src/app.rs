@@ -64,7 +64,8 @@ impl App {
 
         let store = Store::open(&home.join("coda.db"))?;
         let audit = Audit::open(store.clone(), &home.join("keys"), settings::audit(&config))?;
-        let policies = Policies::open(settings::policy(&config), store.clone(), &home, observe::policy_hooks(audit.clone()))?;
+        let policies =
+            Policies::open(settings::policy(&config), store.clone(), &home, observe::policy_hooks(audit.clone(), &config))?;
         if let Err(e) = policies.start().await {
             tracing::error!(error = %e, "the policy folder does not load");
         }

@@ -24,7 +24,7 @@ use serde::Deserialize;
 pub use layer::{Flags, Origin, Problem, Shown};
 pub use named::{Agent, AgentKind, Credential, LabelRule, Model, Workspace, WorkspaceSource};
 pub use settings::{Approval, Audit, Executor, Gateway, Identity, Log, Mcp, Policy, Sections, Server, Setting, Tasks, reference};
-pub use template::{FirstAgent, commented};
+pub use template::{FirstAgent, FirstProxy, commented};
 
 /// Name of the file in CODA_HOME.
 pub const FILE: &str = "coda.toml";

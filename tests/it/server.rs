@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// How long a test waits for anything that should happen.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a server may take to start: the first of all compiles the policies, with a program that is not optimised.
+const START: Duration = Duration::from_secs(300);
 
 pub struct Server {
     pub home: tempfile::TempDir,
@@ -56,7 +58,7 @@ impl Server {
         });
         self.child = Some(child);
         loop {
-            match heard.recv_timeout(DEADLINE) {
+            match heard.recv_timeout(START) {
                 Ok(line) => {
                     if let Some(address) = line.strip_prefix("coda listens on ") {
                         self.url = address.trim().to_owned();

@@ -7,14 +7,15 @@ use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use crate::audit::Audit;
+use crate::config::Config;
 use crate::identity::DEFAULT_TENANT;
 use crate::policy::{Hooks, Observer, Policies, Trigger};
 use crate::shutdown::Shutdown;
 use crate::web::accounts::{AccountEvent, Accounts, Recorder};
 use crate::web::{Readiness, RenderMetrics};
 
-/// Loads that fail go on record, too; rewritten calls are parsed as any other.
-pub(super) fn policy_hooks(audit: Audit) -> Hooks {
+/// Loads that fail go on record, too; rewritten calls are parsed as any other; who may approve their own is said aloud.
+pub(super) fn policy_hooks(audit: Audit, config: &Config) -> Hooks {
     let observer: Observer = Arc::new(move |kind: &str, by: &str, body: Value| {
         let (audit, kind, by) = (audit.clone(), kind.to_owned(), by.to_owned());
         async move {
@@ -24,7 +25,16 @@ pub(super) fn policy_hooks(audit: Audit) -> Hooks {
         }
         .boxed()
     });
-    Hooks { observer, reparse: Some(Arc::new(crate::gates::tools::reparse)) }
+    let several_people = config.settings.identity.mode == "proxy";
+    let live = Arc::new(move |policies: &[String]| {
+        if several_people && !policies.is_empty() {
+            tracing::warn!(
+                policies = policies.join(", "),
+                "whoever hands a task over may approve it too: set allow_requester = false in policies.toml, unless that is meant"
+            );
+        }
+    });
+    Hooks { observer, live, reparse: Some(Arc::new(crate::gates::tools::reparse)) }
 }
 
 /// Logins, tokens and roles go on record before they count.

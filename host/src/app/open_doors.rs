@@ -2,7 +2,6 @@
 
 use crate::config::Config;
 use crate::executor::sandbox;
-use crate::policy::lets_requester_decide;
 
 /// Warns of each.
 pub(super) fn say(config: &Config) {
@@ -12,14 +11,5 @@ pub(super) fn say(config: &Config) {
         ),
         (_, None) => tracing::error!("{}", sandbox::MISSING),
         (_, Some(_)) => {}
-    }
-    let policies = config.in_home(&config.settings.policy.folder).join("policies.toml");
-    let text = std::fs::read_to_string(policies).unwrap_or_default();
-    let names = lets_requester_decide(&text);
-    if config.settings.identity.mode == "proxy" && !names.is_empty() {
-        tracing::warn!(
-            policies = names.join(", "),
-            "whoever hands a task over may approve it too: set allow_requester = false in policies.toml, unless that is meant"
-        );
     }
 }

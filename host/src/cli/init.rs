@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::context::{CliError, Context, Format};
 use super::print;
-use crate::config::{Config, FILE, FirstAgent, Flags, commented};
+use crate::config::{Config, FILE, FirstAgent, FirstProxy, Flags, commented};
 use crate::home;
 
 /// The policies of a new server.
@@ -23,12 +23,15 @@ const ONE_PERSON: &str = "# One person on this machine submits and approves. Set
 /// What is set up.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  coda init\n  coda init --agent hermes --model-url https://models.example.com/v1 --model NAME --key-env MODEL_KEY\n  coda init --proxy databricks-apps\n\nFrom nothing to a finished Hermes task:\n  pip install hermes-agent==0.19.0\n  coda init --agent hermes --model-url URL --model NAME --key-env MODEL_KEY\n  coda serve &\n  coda run --watch 'what is in this directory?'"
+    after_help = "Examples:\n  coda init\n  coda init --agent hermes --model-url https://models.example.com/v1 --model NAME --key-env MODEL_KEY\n  coda init --proxy databricks-apps --trusted-peer 10.0.0.0/8\n\nFrom nothing to a finished Hermes task:\n  pip install hermes-agent==0.19.0\n  coda init --agent hermes --model-url URL --model NAME --key-env MODEL_KEY\n  coda serve &\n  coda run --watch 'what is in this directory?'"
 )]
 pub(super) struct InitArgs {
     /// For several people, behind an identity-aware proxy: whoever hands a task over does not approve it
-    #[arg(long, value_name = "PRESET", value_parser = ["databricks-apps"])]
+    #[arg(long, value_name = "PRESET", value_parser = ["databricks-apps"], requires = "trusted_peer")]
     proxy: Option<String>,
+    /// An address or network that the proxy connects from; may be repeated
+    #[arg(long, value_name = "NETWORK", requires = "proxy")]
+    trusted_peer: Vec<String>,
     /// Set up an agent too, and make it the default
     #[arg(long, value_name = "NAME", value_parser = ["hermes"], requires = "model_url", requires = "model")]
     agent: Option<String>,
@@ -44,12 +47,12 @@ pub(super) struct InitArgs {
 }
 
 pub(super) fn run(args: InitArgs, context: &Context, environment: &BTreeMap<String, String>) -> Result<(), CliError> {
-    let proxy = args.proxy.clone();
+    let proxy = args.proxy.clone().map(|preset| FirstProxy { preset, trusted_peers: args.trusted_peer.clone() });
     let agent = first_agent(args)?;
     home::prepare(&context.home).map_err(|e| CliError::Failed(e.to_string()))?;
     let file = context.home.join(FILE);
     let mut written = Vec::new();
-    let new = write_new(&file, &commented(agent.as_ref(), proxy.as_deref()))?;
+    let new = write_new(&file, &commented(agent.as_ref(), proxy.as_ref()))?;
     if let (Written::Kept, Some(agent)) = (&new, &agent) {
         let message = format!(
             "{} is there already and stays as it is; to set up {}, add this to it, and default_agent = \"{}\" to its [tasks]:\n\n{}",
@@ -60,10 +63,11 @@ pub(super) fn run(args: InitArgs, context: &Context, environment: &BTreeMap<Stri
         );
         return Err(CliError::Failed(message));
     }
-    if let (Written::Kept, Some(preset)) = (&new, &proxy) {
+    if let (Written::Kept, Some(proxy)) = (&new, &proxy) {
         let message = format!(
-            "{} is there already and stays as it is; set mode = \"proxy\" and preset = \"{preset}\" in its [identity]",
-            file.display()
+            "{} is there already and stays as it is; set mode = \"proxy\", preset = \"{}\" and trusted_peers in its [identity]",
+            file.display(),
+            proxy.preset
         );
         return Err(CliError::Failed(message));
     }

@@ -79,14 +79,10 @@ fn listener(all: &Sections, problem: &mut dyn FnMut(Problem)) {
         problem(Problem::at("server.public_url", format!("'{url}' does not begin with http:// or https://")));
     }
     let identity = &all.identity;
-    if identity.mode == "proxy"
-        && identity.trusted_peers.is_empty()
-        && identity.secret_header.is_none()
-        && identity.preset.is_none()
-    {
+    if identity.mode == "proxy" && identity.trusted_peers.is_empty() {
         problem(Problem::at(
             "identity.trusted_peers",
-            "mode \"proxy\" needs to know which connections to trust: name addresses or networks",
+            "mode \"proxy\" needs to know which connections are the proxy's: name its addresses or networks, such as [\"10.0.0.0/8\"]",
         ));
     }
     if identity.secret_header.is_some() != identity.secret_file.is_some() {

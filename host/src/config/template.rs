@@ -65,9 +65,18 @@ const NAMED: &str = r#"
 #set = { environment = "production" }
 "#;
 
-/// The text of a new `coda.toml`, with an agent, and behind the proxy of a preset.
+/// The proxy that a new installation stands behind.
+#[derive(Debug)]
+pub struct FirstProxy {
+    /// Name of ready-made settings.
+    pub preset: String,
+    /// Addresses or networks that it connects from.
+    pub trusted_peers: Vec<String>,
+}
+
+/// The text of a new `coda.toml`, with an agent, and behind a proxy.
 #[must_use]
-pub fn commented(agent: Option<&FirstAgent>, proxy: Option<&str>) -> String {
+pub fn commented(agent: Option<&FirstAgent>, proxy: Option<&FirstProxy>) -> String {
     let mut text = HEAD.to_owned();
     let mut section = "";
     for setting in reference() {
@@ -79,7 +88,11 @@ pub fn commented(agent: Option<&FirstAgent>, proxy: Option<&str>) -> String {
         let set = match (section, setting.key) {
             ("tasks", "default_agent") => agent.map(|a| quoted(&a.name)),
             ("identity", "mode") => proxy.map(|_| quoted("proxy")),
-            ("identity", "preset") => proxy.map(quoted),
+            ("identity", "preset") => proxy.map(|p| quoted(&p.preset)),
+            ("identity", "trusted_peers") => proxy.map(|p| {
+                let peers: Vec<String> = p.trusted_peers.iter().map(|peer| quoted(peer)).collect();
+                format!("[{}]", peers.join(", "))
+            }),
             _ => None,
         };
         match set {

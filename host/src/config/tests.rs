@@ -157,7 +157,13 @@ fn reference_rows() -> String {
 
 #[test]
 fn a_file_for_several_people_names_the_proxy() {
-    let config = read(&commented(None, Some("databricks-apps")), &[], &Flags::default()).expect("right");
+    let mut proxy = FirstProxy { preset: "databricks-apps".into(), trusted_peers: vec!["10.0.0.0/8".into()] };
+    let config = read(&commented(None, Some(&proxy)), &[], &Flags::default()).expect("right");
     let identity = &config.settings.identity;
+    assert_eq!(identity.trusted_peers, ["10.0.0.0/8"]);
     assert_eq!((identity.mode.as_str(), identity.preset.as_deref()), ("proxy", Some("databricks-apps")));
+    // Without a peer nobody could ever log in.
+    proxy.trusted_peers.clear();
+    let refused = read(&commented(None, Some(&proxy)), &[], &Flags::default()).expect_err("nobody is trusted");
+    assert!(format!("{refused:?}").contains("identity.trusted_peers"), "{refused:?}");
 }

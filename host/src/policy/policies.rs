@@ -30,18 +30,23 @@ use crate::store::Store;
 /// with the change itself.
 pub type Observer = Arc<dyn Fn(&str, &str, Value) -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// Told of a set that became live: the names of the policies that let the requester of an approval decide on it.
+pub type WentLive = dyn Fn(&[String]) + Send + Sync;
+
 /// What the engine asks of the rest of coda.
 #[derive(Clone)]
 pub struct Hooks {
     /// Told of loads that failed.
     pub observer: Observer,
+    /// Told of each set that becomes live.
+    pub live: Arc<WentLive>,
     /// Parses a rewritten call anew; without it a call that a policy rewrites is withheld.
     pub reparse: Option<Arc<Reparse>>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { observer: Arc::new(|_, _, _| std::future::ready(()).boxed()), reparse: None }
+        Self { observer: Arc::new(|_, _, _| std::future::ready(()).boxed()), live: Arc::new(|_| ()), reparse: None }
     }
 }
 

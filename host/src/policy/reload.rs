@@ -100,8 +100,14 @@ impl Policies {
         self.lifecycle().pinned = state.pinned;
         let Some(generation) = state.live else { return Ok(()) };
         let live = self.kept_set(generation).await?;
-        self.0.live.store(Some(Arc::new(live)));
+        self.go_live(Arc::new(live));
         Ok(())
+    }
+
+    fn go_live(&self, set: Arc<Live>) {
+        let requesters = super::requester::of_set(&set.set.source.spec);
+        self.0.live.store(Some(set));
+        (self.0.hooks.live)(&requesters);
     }
 
     /// Loads the folder. Whether the set is promoted at once is the folder's `activation`.
@@ -243,7 +249,7 @@ impl Policies {
         let (generation, keep, who) = (candidate.generation, self.0.settings.keep_sets, by.to_owned());
         self.0.store.call(move |store| store.promote_policy_set(generation, &who, env::now_ms(), keep)).await?;
         let digest = candidate.set.source.digest.clone();
-        self.0.live.store(Some(candidate));
+        self.go_live(candidate);
         {
             let mut lifecycle = self.lifecycle();
             lifecycle.candidate = None;
@@ -271,7 +277,7 @@ impl Policies {
         let stored = move |store: &Store| store.roll_back_policy_set(target, quarantined.as_deref(), &why, &who, env::now_ms());
         self.0.store.call(stored).await?;
         let digest = live.set.source.digest.clone();
-        self.0.live.store(Some(Arc::new(live)));
+        self.go_live(Arc::new(live));
         {
             let mut lifecycle = self.lifecycle();
             lifecycle.pinned = Some(target);

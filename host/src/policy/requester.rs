@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use super::source::SetSpec;
+
 /// The setting by which the bundled policies say so, at any depth.
 const KEY: &str = "allow_requester";
 
@@ -18,6 +20,11 @@ pub fn lets_requester_decide(policies: &str) -> Vec<String> {
     };
     let name = |policy: &toml::Value| policy.get("name").and_then(toml::Value::as_str).unwrap_or("?").to_owned();
     listed.iter().filter(lets).map(name).collect()
+}
+
+/// The same of a set.
+pub(super) fn of_set(spec: &SetSpec) -> Vec<String> {
+    spec.policies.iter().filter(|policy| says_so(&policy.settings)).map(|policy| policy.name.clone()).collect()
 }
 
 fn says_so(value: &Value) -> bool {

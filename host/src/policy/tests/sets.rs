@@ -239,3 +239,19 @@ async fn the_default_policies_load_from_snapshots_and_pass_their_own_tests() {
         assert!(policy.cost.snapshot, "{}: {:?}", policy.name, policy.cost);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_set_that_becomes_live_says_which_policies_let_the_requester_decide() {
+    let home = Home::new(&deny());
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hears = Arc::clone(&told);
+    let live = Arc::new(move |policies: &[String]| hears.lock().unwrap().push(policies.join(" ")));
+    let store = Store::open(&home.dir.path().join("coda.db")).unwrap();
+    let hooks = Hooks { live, ..Hooks::default() };
+    let engine = Policies::open(Settings::default(), store, home.dir.path(), hooks).unwrap();
+    engine.start().await.unwrap();
+    home.write(&entry("lenient", "do = \"ask\", word = \"approver\", allow_requester = true", ""));
+    engine.load("test", Trigger::Operator).await.unwrap();
+    engine.rollback("op", None, "four eyes").await.unwrap();
+    assert_eq!(*told.lock().unwrap(), ["", "lenient", ""]);
+}
