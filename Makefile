@@ -1,5 +1,5 @@
 # What people run; .ci/run runs the same. Each recipe is a script, so that it can be read and run by itself.
-.PHONY: help setup check lint test kills demo bench
+.PHONY: help setup check lint test kills demo score bench
 
 help:         ## This list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /	/' | expand -t 10
@@ -21,6 +21,9 @@ kills:        ## The kill matrix with 200 kills and power cuts; CODA_KILLS and C
 
 demo:         ## The main job, played with the commands a user types
 	@scripts/demo.sh
+
+score:        ## How well the bundled policies judge labelled rows: make score CORPORA=DIR
+	@CORPORA="$(CORPORA)" scripts/score.sh
 
 bench:        ## Benchmarks of the release build, with goals met and missed; takes minutes, on a quiet machine
 	@scripts/bench.sh

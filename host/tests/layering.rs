@@ -59,7 +59,7 @@ fn a_violation_would_be_seen() {
 fn every_source_file_says_what_it_is_and_stays_readable() {
     const MAX_LINES: usize = 400;
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in sources().into_iter().chain(guest_sources()) {
         let tests = path.file_stem().is_some_and(|s| s == "tests") || path.components().any(|c| c.as_os_str() == "tests");
         if !tests && !text.starts_with("//!") {
             wrong.push(format!("{}: begins without //!", path.display()));
@@ -77,9 +77,21 @@ fn every_source_file_says_what_it_is_and_stays_readable() {
 
 /// All sources of the host, by path below src.
 fn sources() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let found = sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(found.len() > 20, "only {} sources were found", found.len());
+    found
+}
+
+/// All sources of what compiles to WASM.
+fn guest_sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-policy");
+    let crates = ["sdk", "destructive-ops", "content-filter", "client-shapes"];
+    crates.iter().flat_map(|name| sources_below(&root.join(name).join("src"))).collect()
+}
+
+fn sources_below(root: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut open = vec![root.clone()];
+    let mut open = vec![root.to_owned()];
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(directory).expect("a directory of sources") {
             let path = entry.expect("an entry").path();
@@ -87,11 +99,10 @@ fn sources() -> Vec<(PathBuf, String)> {
                 open.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = std::fs::read_to_string(&path).expect("a source file");
-                found.push((path.strip_prefix(&root).expect("below src").to_owned(), text));
+                found.push((path.strip_prefix(root).expect("below src").to_owned(), text));
             }
         }
     }
-    assert!(found.len() > 20, "only {} sources were found", found.len());
     found.sort();
     found
 }

@@ -19,5 +19,6 @@ mod policy;
 mod preload;
 mod reading;
 mod reload;
+mod score;
 mod server;
 mod setup;
