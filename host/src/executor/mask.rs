@@ -1,144 +1,120 @@
-//! Masks secrets on the terminal's byte stream, before transcript and viewers see them.
+//! Masks secrets in the terminal's text, before transcript and viewers see them.
 //!
-//! Two kinds: the task's **exact** secrets, and **shapes** of well-known tokens (a prefix that is always the same, and a
-//! run of at least so many characters). A match becomes asterisks of the same width, so that columns stay right.
-//! Bytes that may be the begin of a secret are held back, at most as long as the longest secret, until more arrives or
-//! the stream rests (`flush`); after a rest a secret that goes on is still masked from there.
-//!
-//! Best effort: a secret that is coloured inside, wrapped by cursor moves, or encoded is not seen.
+//! A match becomes asterisks of the same width, so that columns stay right. Text that may be the begin of a secret is held
+//! back, at most as long as the longest secret, until more arrives or the stream rests (`flush`); after a rest a secret
+//! that goes on is still masked from there. Colours, other sequences that move nothing, and characters without a width do
+//! not hide a secret that they stand in. One that moves of the cursor put together is found on the screen's rows
+//! (`Screen::conceal`): this says when to look.
 
-use std::collections::BTreeSet;
+mod rules;
+#[cfg(test)]
+mod tests;
 
-/// Shorter exact secrets would blot out ordinary text.
-const SHORTEST_EXACT_BYTES: usize = 6;
-/// Lines of a secret of several lines are masked one by one from this length.
-const SHORTEST_LINE_BYTES: usize = 12;
-/// A longer exact secret is masked by its begin of this length and the lines it has: it bounds what is held back.
-const LONGEST_EXACT_BYTES: usize = 4096;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::strip::{Audience, Piece};
+use rules::{Alphabet, End, Here, Rule, begins, is_word, is_zero_width, stars};
+pub(super) use rules::{Rules, is_solid};
+
 /// Of a secret that the stream rests in, this much may have been shown already.
 const REST_SHOWS_BYTES: usize = 3;
+/// Most bytes of sequences that wait with the text they stand in.
+const INSERT_BYTES: usize = 8 * 1024;
+/// Lines after which the screen's rows are looked at, before they scroll away.
+const LINES: usize = 8;
+/// Most looks at the rows on the way through one chunk.
+const STOPS: usize = 32;
+/// Most repetitions of a character by one sequence.
+const REPEAT_MOST: usize = 1000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Alphabet {
-    /// A-Z, a-z, 0-9, `_`, `-`.
-    Word,
-    /// As `Word`, and `.`: tokens in several parts.
-    Dotted,
-    /// 0-9, a-f.
-    Hex,
-    /// A-Z, 0-9.
-    Upper,
-    /// Base64 and line ends, up to the dashes of the end line.
-    Pem,
-}
-
-impl Alphabet {
-    fn has(self, b: u8) -> bool {
-        match self {
-            Alphabet::Word => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'),
-            Alphabet::Dotted => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'),
-            Alphabet::Hex => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
-            Alphabet::Upper => b.is_ascii_digit() || b.is_ascii_uppercase(),
-            Alphabet::Pem => b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\r' | b'\n' | b' '),
-        }
-    }
-}
-
-/// Prefix, alphabet and least length of what follows.
-const SHAPES: &[(&str, Alphabet, usize)] = &[
-    ("AKIA", Alphabet::Upper, 16),
-    ("ASIA", Alphabet::Upper, 16),
-    ("AIza", Alphabet::Word, 35),
-    ("ya29.", Alphabet::Word, 20),
-    ("ghp_", Alphabet::Word, 30),
-    ("gho_", Alphabet::Word, 30),
-    ("ghu_", Alphabet::Word, 30),
-    ("ghs_", Alphabet::Word, 30),
-    ("ghr_", Alphabet::Word, 30),
-    ("github_pat_", Alphabet::Word, 22),
-    ("glpat-", Alphabet::Word, 20),
-    ("dapi", Alphabet::Hex, 32),
-    ("dkea", Alphabet::Hex, 32),
-    ("sk-ant-", Alphabet::Word, 20),
-    ("sk-", Alphabet::Word, 32),
-    ("sk_live_", Alphabet::Word, 16),
-    ("rk_live_", Alphabet::Word, 16),
-    ("xoxb-", Alphabet::Word, 16),
-    ("xoxp-", Alphabet::Word, 16),
-    ("xoxa-", Alphabet::Word, 16),
-    ("xoxs-", Alphabet::Word, 16),
-    ("xapp-", Alphabet::Word, 16),
-    ("hf_", Alphabet::Word, 30),
-    ("npm_", Alphabet::Word, 36),
-    ("pypi-AgEIcHlwaS5vcmc", Alphabet::Word, 20),
-    ("SG.", Alphabet::Dotted, 40),
-    ("eyJhbGciOi", Alphabet::Dotted, 40),
-    ("coda_tok_", Alphabet::Word, 16),
-    ("coda_login_", Alphabet::Word, 16),
-    ("coda_task_", Alphabet::Word, 16),
-    ("-----BEGIN PRIVATE KEY-----", Alphabet::Pem, 8),
-    ("-----BEGIN RSA PRIVATE KEY-----", Alphabet::Pem, 8),
-    ("-----BEGIN EC PRIVATE KEY-----", Alphabet::Pem, 8),
-    ("-----BEGIN OPENSSH PRIVATE KEY-----", Alphabet::Pem, 8),
-];
-
+/// A sequence that stands before the held text's byte `at`.
 #[derive(Debug)]
-enum Rule {
-    Exact(Vec<u8>),
-    Shape { prefix: &'static [u8], alphabet: Alphabet, least: usize },
+struct Insert {
+    at: usize,
+    bytes: Vec<u8>,
+    audience: Audience,
 }
 
-impl Rule {
-    fn literal(&self) -> &[u8] {
-        match self {
-            Rule::Exact(secret) => secret,
-            Rule::Shape { prefix, .. } => prefix,
+/// What may be shown.
+#[derive(Debug, Default)]
+pub(super) struct Masked {
+    /// For our own model.
+    pub(super) model: Vec<u8>,
+    /// For transcript and viewers.
+    pub(super) view: Vec<u8>,
+    /// Whether the cursor moved other than by writing on: the screen may hold what the text does not.
+    pub(super) moves: bool,
+    /// Whether it did since the last of the `stops`.
+    unseen: bool,
+    /// Positions in `model` before which the rows are to be looked at: they are about to go.
+    pub(super) stops: Vec<usize>,
+    /// Lines ended.
+    pub(super) lines: usize,
+}
+
+impl Masked {
+    fn moved(&mut self) {
+        (self.moves, self.unseen) = (true, true);
+    }
+
+    fn stop(&mut self) {
+        if self.stops.len() < STOPS {
+            self.stops.push(self.model.len());
+            self.unseen = false;
         }
     }
-}
 
-/// Inside a secret whose begin has left already.
-#[derive(Debug, Clone, Copy)]
-enum Inside {
-    Run(Alphabet),
-    Exact { rule: usize, at: usize },
-}
-
-/// What stands at a position.
-enum Here {
-    Nothing,
-    Perhaps,
-    Secret { shown: usize, hidden: usize, goes_on: Option<Alphabet> },
+    fn put(&mut self, bytes: &[u8], audience: Audience) {
+        self.model.extend_from_slice(bytes);
+        if audience == Audience::All {
+            self.view.extend_from_slice(bytes);
+        }
+    }
 }
 
 /// The mask of one stream.
 #[derive(Debug)]
 pub(super) struct Mask {
-    rules: Vec<Rule>,
-    /// Rules by first byte: most bytes begin none.
-    by_first: Box<[Vec<usize>; 256]>,
+    rules: Arc<Rules>,
+    /// What may be the begin of a secret, ...
     held: Vec<u8>,
-    inside: Option<Inside>,
+    /// ... and how much of that has left at a rest.
+    left: usize,
+    inserts: VecDeque<Insert>,
+    insert_bytes: usize,
+    /// Inside the run of a token that is one already.
+    inside: Option<Alphabet>,
+    /// Whether the text before ended with a carriage return, which may begin a line end.
+    returned: bool,
     /// Whether the byte before was part of a word: shapes begin at a word's begin.
     in_word: bool,
+    /// The character that REP repeats.
+    last: Option<char>,
     masked: u64,
 }
 
 impl Mask {
-    pub(super) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut rules: Vec<Rule> = exact_forms(secrets).into_iter().map(Rule::Exact).collect();
-        let shapes = SHAPES.iter();
-        rules.extend(shapes.map(|&(prefix, alphabet, least)| Rule::Shape { prefix: prefix.as_bytes(), alphabet, least }));
-        let mut by_first: Box<[Vec<usize>; 256]> = Box::new(std::array::from_fn(|_| Vec::new()));
-        for (index, rule) in rules.iter().enumerate() {
-            by_first[usize::from(rule.literal()[0])].push(index);
+    pub(super) fn new(rules: Arc<Rules>) -> Self {
+        let (held, inserts) = (Vec::new(), VecDeque::new());
+        Self {
+            rules,
+            held,
+            left: 0,
+            inserts,
+            insert_bytes: 0,
+            inside: None,
+            returned: false,
+            in_word: false,
+            last: None,
+            masked: 0,
         }
-        Self { rules, by_first, held: Vec::new(), inside: None, in_word: false, masked: 0 }
     }
 
-    /// Whether bytes wait for more.
+    /// Whether text waits for more.
     pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty()
+        self.held.len() > self.left
     }
 
     /// How many secrets were masked.
@@ -146,240 +122,279 @@ impl Mask {
         self.masked
     }
 
-    /// Takes bytes in and appends what may be shown.
-    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+    /// Takes a piece in and appends what may be shown.
+    pub(super) fn feed(&mut self, piece: Piece<'_>, out: &mut Masked) {
+        match piece {
+            Piece::Text(text) => self.text(text, out),
+            Piece::Osc(osc, audience) => {
+                let masked = self.rules.masked(osc);
+                self.masked += u64::from(masked != osc);
+                self.insert([b"\x1b]", masked.as_slice(), b"\x1b\\"].concat(), audience, out);
+            }
+            Piece::Sequence(bytes) => match effect(bytes) {
+                Effect::Looks => self.insert(bytes.to_vec(), Audience::All, out),
+                effect => self.moved(bytes, effect, out),
+            },
+        }
+    }
+
+    /// The stream rests: lets out what is held, masked where it is more likely than not a secret. It is remembered: what
+    /// arrives may go on with it.
+    pub(super) fn flush(&mut self, out: &mut Masked) {
+        let Some(&first) = self.held.first() else { return };
+        let (held, rules) = (std::mem::take(&mut self.held), Arc::clone(&self.rules));
+        let shown = rules.by_first[usize::from(first)].iter().map(|&index| match &rules.all[index] {
+            Rule::Exact(secret) if held.len() > REST_SHOWS_BYTES && begins(secret, &held) => 0,
+            Rule::Shape { prefix, .. } if held.starts_with(prefix) => prefix.len(),
+            Rule::Exact(_) | Rule::Shape { .. } => held.len(),
+        });
+        let shown = shown.min().unwrap_or(held.len()).max(self.left);
+        self.plain(&held, self.left..shown, out);
+        self.hide(&held, shown..held.len(), out);
+        self.inserts_until(held.len(), out);
+        (self.left, self.held) = (held.len(), held);
+    }
+
+    /// The end of the stream.
+    pub(super) fn finish(&mut self, out: &mut Masked) {
+        self.flush(out);
+        self.held.clear();
+        (self.left, self.inside) = (0, None);
+    }
+
+    fn text(&mut self, text: &str, out: &mut Masked) {
+        if text.is_ascii() {
+            return self.lines(text.as_bytes(), out);
+        }
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_zero_width(*c)) {
+            self.lines(&rest.as_bytes()[..at], out);
+            let (character, after) = rest[at..].split_at(c.len_utf8());
+            self.insert(character.as_bytes().to_vec(), Audience::All, out);
+            rest = after;
+        }
+        self.lines(rest.as_bytes(), out);
+    }
+
+    /// Text in portions after which the screen is to be looked at: where lines end, and where what moves put together may
+    /// be overwritten.
+    fn lines(&mut self, bytes: &[u8], out: &mut Masked) {
+        let Some(&first) = bytes.first() else { return };
+        if std::mem::take(&mut self.returned) && first != b'\n' {
+            out.moved();
+        }
+        let mut from = 0;
+        for (at, byte) in bytes.iter().enumerate().filter(|(_, b)| **b < b' ') {
+            let returns = *byte == b'\r' && bytes.get(at + 1).is_some_and(|next| *next != b'\n');
+            out.lines += usize::from(*byte == b'\n');
+            let ends = *byte == b'\n' && out.lines.is_multiple_of(LINES);
+            if ends || (out.unseen && (returns || *byte == b'\n')) {
+                self.take_in(&bytes[from..at], out);
+                from = at;
+                if out.unseen && !self.is_in_token() {
+                    // The rows show more than the text: all of it has to stand there.
+                    self.settle(out);
+                }
+                out.stop();
+            }
+            if returns || matches!(byte, 0x08 | 0x0b | 0x0c) {
+                out.moved();
+            }
+        }
+        self.returned = bytes.last() == Some(&b'\r');
+        self.take_in(&bytes[from..], out);
+    }
+
+    /// Whether what is held is a token's begin and more: it may go on in the next line.
+    fn is_in_token(&self) -> bool {
+        self.rules.all.iter().any(|rule| match rule {
+            Rule::Shape { prefix, .. } => self.held.starts_with(prefix),
+            Rule::Exact(_) => false,
+        })
+    }
+
+    fn take_in(&mut self, bytes: &[u8], out: &mut Masked) {
         if self.held.is_empty() {
-            let kept = self.scan(bytes, out);
+            let kept = self.scan(bytes, End::Open, out);
             self.held.extend_from_slice(&bytes[kept..]);
             return;
         }
         let mut all = std::mem::take(&mut self.held);
         all.extend_from_slice(bytes);
-        let kept = self.scan(&all, out);
+        let kept = self.scan(&all, End::Open, out);
+        self.rebase(kept, out);
         all.drain(..kept);
         self.held = all;
     }
 
-    /// The stream rests: lets out what is held, masked where it is more likely than not a secret.
-    pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
-        let held = std::mem::take(&mut self.held);
-        let Some(&first) = held.first() else { return };
-        let begun = self.by_first[usize::from(first)].iter().copied().max_by_key(|&index| {
-            let literal = self.rules[index].literal();
-            held.iter().zip(literal).take_while(|(a, b)| a == b).count()
-        });
-        let Some(rule) = begun else { return };
-        match &self.rules[rule] {
-            Rule::Shape { prefix, alphabet, .. } if held.len() >= prefix.len() => {
-                out.extend_from_slice(prefix);
-                stars(&held[prefix.len()..], out);
-                self.inside = Some(Inside::Run(*alphabet));
+    /// A sequence, or a character without a width, that does not end what it stands in.
+    fn insert(&mut self, bytes: Vec<u8>, audience: Audience, out: &mut Masked) {
+        if self.insert_bytes + bytes.len() > INSERT_BYTES {
+            self.settle(out);
+        }
+        if !self.holds() {
+            return out.put(&bytes, audience);
+        }
+        self.insert_bytes += bytes.len();
+        self.inserts.push_back(Insert { at: self.held.len(), bytes, audience });
+    }
+
+    /// A sequence after which the text goes on elsewhere.
+    fn moved(&mut self, bytes: &[u8], effect: Effect, out: &mut Masked) {
+        self.settle(out);
+        (self.inside, self.in_word) = (None, false);
+        out.moved();
+        match effect {
+            Effect::Looks | Effect::Moves => out.put(bytes, Audience::All),
+            Effect::Clears => {
+                out.stop();
+                out.put(bytes, Audience::All);
             }
-            Rule::Shape { .. } => out.extend_from_slice(&held),
-            Rule::Exact(_) => {
-                let shown = if held.len() > REST_SHOWS_BYTES { 0 } else { held.len() };
-                out.extend_from_slice(&held[..shown]);
-                stars(&held[shown..], out);
-                self.inside = Some(Inside::Exact { rule, at: held.len() });
+            Effect::Repeats(count) => {
+                // Written out once and then repeated: whoever joins here has not seen what is repeated.
+                let Some(last) = self.last else { return };
+                out.put(last.encode_utf8(&mut [0; 4]).as_bytes(), Audience::All);
+                if count > 1 {
+                    out.put(format!("\x1b[{}b", count.min(REPEAT_MOST) - 1).as_bytes(), Audience::All);
+                }
             }
         }
-        self.in_word = held.last().is_some_and(|b| is_word(*b));
     }
 
-    /// The end of the stream.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
-        self.flush(out);
-        self.inside = None;
+    /// Lets out what is held as what it is: it does not go on.
+    fn settle(&mut self, out: &mut Masked) {
+        let held = std::mem::take(&mut self.held);
+        self.scan(&held, End::Closed, out);
+        self.rebase(held.len(), out);
     }
 
-    /// Appends what may be shown of `bytes`; returns how many bytes it used.
-    fn scan(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
-        let mut at = self.go_on(bytes, out);
+    /// The first `used` bytes of held text have left, and what stood before the next with them.
+    fn rebase(&mut self, used: usize, out: &mut Masked) {
+        self.inserts_until(used, out);
+        self.left = self.left.saturating_sub(used);
+        for insert in &mut self.inserts {
+            insert.at -= used;
+        }
+    }
+
+    fn inserts_until(&mut self, at: usize, out: &mut Masked) {
+        while self.inserts.front().is_some_and(|insert| insert.at <= at) {
+            let Some(insert) = self.inserts.pop_front() else { return };
+            self.insert_bytes -= insert.bytes.len();
+            out.put(&insert.bytes, insert.audience);
+        }
+    }
+
+    fn plain(&mut self, text: &[u8], range: Range<usize>, out: &mut Masked) {
+        self.emit(text, range, |bytes, out| out.put(bytes, Audience::All), out);
+    }
+
+    fn hide(&mut self, text: &[u8], range: Range<usize>, out: &mut Masked) {
+        let write = |bytes: &[u8], out: &mut Masked| {
+            let mut asterisks = Vec::new();
+            stars(bytes, &mut asterisks);
+            out.put(&asterisks, Audience::All);
+        };
+        if range.end > self.left.max(range.start) {
+            self.emit(text, range, write, out);
+            self.last = Some('*');
+        }
+    }
+
+    /// Writes a part of the text with what stands in it.
+    fn emit(&mut self, text: &[u8], range: Range<usize>, write: impl Fn(&[u8], &mut Masked), out: &mut Masked) {
+        // What left at a rest does not leave again.
+        let mut from = range.start.max(self.left.min(range.end));
+        let range = from..range.end;
+        while let Some(at) = self.inserts.front().map(|insert| insert.at).filter(|at| *at < range.end) {
+            write(&text[from..at.max(from)], out);
+            from = at.max(from);
+            self.inserts_until(at, out);
+        }
+        write(&text[from..range.end], out);
+        let shown = &text[range];
+        if let Some(end) = shown.iter().rposition(|b| *b >= b' ') {
+            let begin = shown[..=end].iter().rposition(|b| b & 0b1100_0000 != 0b1000_0000).unwrap_or(0);
+            self.last = std::str::from_utf8(&shown[begin..=end]).ok().and_then(|c| c.chars().next());
+        }
+    }
+
+    /// Appends what may be shown of `text`; returns how many bytes it used.
+    fn scan(&mut self, text: &[u8], end: End, out: &mut Masked) -> usize {
+        let mut at = self.go_on(text, out);
         let mut clean = at;
-        while at < bytes.len() {
-            let first = bytes[at];
-            if self.by_first[usize::from(first)].is_empty() {
+        while at < text.len() {
+            let first = text[at];
+            if self.rules.by_first[usize::from(first)].is_empty() {
                 self.in_word = is_word(first);
                 at += 1;
                 continue;
             }
-            match self.look(&bytes[at..]) {
+            match self.rules.look(&text[at..], self.in_word, end) {
                 Here::Nothing => {
                     self.in_word = is_word(first);
                     at += 1;
                 }
                 Here::Perhaps => {
-                    out.extend_from_slice(&bytes[clean..at]);
+                    self.plain(text, clean..at, out);
                     return at;
                 }
                 Here::Secret { shown, hidden, goes_on } => {
-                    out.extend_from_slice(&bytes[clean..at + shown]);
-                    stars(&bytes[at + shown..at + shown + hidden], out);
+                    self.plain(text, clean..at + shown, out);
+                    self.hide(text, at + shown..at + shown + hidden, out);
                     at += shown + hidden;
                     clean = at;
-                    self.inside = goes_on.map(Inside::Run);
+                    self.inside = goes_on;
                     self.in_word = true;
                     self.masked += 1;
                 }
             }
         }
-        out.extend_from_slice(&bytes[clean..]);
-        bytes.len()
+        self.plain(text, clean..text.len(), out);
+        text.len()
     }
 
-    /// Masks the rest of a secret whose begin has left.
-    fn go_on(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
-        let used = match self.inside {
-            None => return 0,
-            Some(Inside::Run(alphabet)) => bytes.iter().take_while(|b| alphabet.has(**b)).count(),
-            Some(Inside::Exact { rule, at }) => {
-                let rest = self.rules[rule].literal().get(at..).unwrap_or_default();
-                let same = bytes.iter().zip(rest).take_while(|(a, b)| a == b).count();
-                self.inside = Some(Inside::Exact { rule, at: at + same });
-                if same == rest.len() {
-                    self.inside = None;
-                }
-                same
-            }
-        };
-        stars(&bytes[..used], out);
-        if used > 0 {
-            self.in_word = is_word(bytes[used - 1]);
-        }
-        if used < bytes.len() {
+    /// Masks the rest of a token whose begin has left.
+    fn go_on(&mut self, text: &[u8], out: &mut Masked) -> usize {
+        let Some(alphabet) = self.inside else { return 0 };
+        let used = text.iter().take_while(|b| alphabet.has(**b)).count();
+        self.hide(text, 0..used, out);
+        if used < text.len() {
             self.inside = None;
         }
         used
     }
-
-    /// What begins at the begin of `rest`. The longest match wins; one that may become longer waits.
-    fn look(&self, rest: &[u8]) -> Here {
-        let mut best = Here::Nothing;
-        let mut length = 0;
-        for &index in &self.by_first[usize::from(rest[0])] {
-            let rule = &self.rules[index];
-            let literal = rule.literal();
-            let same = rest.iter().zip(literal).take_while(|(a, b)| a == b).count();
-            if matches!(rule, Rule::Shape { .. }) && self.in_word {
-                continue;
-            }
-            if same < literal.len() {
-                if same == rest.len() {
-                    return Here::Perhaps;
-                }
-                continue;
-            }
-            let found = match rule {
-                Rule::Exact(_) => Here::Secret { shown: 0, hidden: same, goes_on: None },
-                Rule::Shape { alphabet, least, .. } => {
-                    let run = rest[same..].iter().take_while(|b| alphabet.has(**b)).count();
-                    let open = same + run == rest.len();
-                    if run < *least {
-                        if open {
-                            return Here::Perhaps;
-                        }
-                        continue;
-                    }
-                    Here::Secret { shown: same, hidden: run, goes_on: open.then_some(*alphabet) }
-                }
-            };
-            if let Here::Secret { shown, hidden, .. } = found
-                && shown + hidden > length
-            {
-                length = shown + hidden;
-                best = found;
-            }
-        }
-        best
-    }
 }
 
-/// Every form in which a terminal may show the secrets: as they are, with the terminal's line ends, line by line.
-fn exact_forms<'a>(secrets: impl IntoIterator<Item = &'a str>) -> BTreeSet<Vec<u8>> {
-    let mut forms = BTreeSet::new();
-    for secret in secrets {
-        let secret = secret.trim_matches(['\r', '\n']);
-        let lines = secret.lines().filter(|line| line.len() >= SHORTEST_LINE_BYTES);
-        let crlf = secret.replace("\r\n", "\n").replace('\n', "\r\n");
-        for form in [secret, crlf.as_str()].into_iter().chain(lines) {
-            if form.len() >= SHORTEST_EXACT_BYTES {
-                forms.insert(form.as_bytes()[..form.len().min(LONGEST_EXACT_BYTES)].to_vec());
-            }
-        }
-    }
-    forms
+/// What a sequence does to the text around it.
+enum Effect {
+    /// Nothing: a colour, a mode, a question.
+    Looks,
+    /// The cursor or cells move.
+    Moves,
+    /// Text goes.
+    Clears,
+    /// The last character once more, so many times.
+    Repeats(usize),
 }
 
-fn is_word(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b == b'_'
-}
-
-/// One asterisk per character; line ends stay, so that the screen keeps its form.
-fn stars(bytes: &[u8], out: &mut Vec<u8>) {
-    let is_continuation = |b: u8| b & 0b1100_0000 == 0b1000_0000;
-    out.extend(bytes.iter().filter(|b| !is_continuation(**b)).map(|b| if matches!(b, b'\r' | b'\n') { *b } else { b'*' }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn masked(secrets: &[&str], pieces: &[&[u8]]) -> String {
-        let mut mask = Mask::new(secrets.iter().copied());
-        let mut out = Vec::new();
-        for piece in pieces {
-            mask.feed(piece, &mut out);
-        }
-        mask.finish(&mut out);
-        String::from_utf8(out).expect("text")
-    }
-
-    /// The same wherever the stream is cut into two, and byte by byte.
-    fn check(secrets: &[&str], text: &str, expected: &str) {
-        let bytes = text.as_bytes();
-        for cut in 0..=bytes.len() {
-            assert_eq!(masked(secrets, &[&bytes[..cut], &bytes[cut..]]), expected, "cut at {cut} of {text:?}");
-        }
-        let single: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(masked(secrets, &single), expected, "byte by byte");
-    }
-
-    #[test]
-    fn exact_secrets_are_masked_wherever_the_stream_is_cut() {
-        check(&["hunter22"], "pw=hunter22; hunter2 hunter2hunter22\n", "pw=********; hunter2 hunter2********\n");
-        check(&["abcabc", "abcabcabd"], "abcabcabd abcabcabc abcabx", "********* ******abc abcabx");
-        check(&["pässwörd"], "a pässwörd b", "a ******** b");
-        check(&["s3"], "too short: s3", "too short: s3");
-        check(&["firstline-1234\nsecondline-5678"], "firstline-1234\r\nsecondline-5678.", "**************\r\n***************.");
-    }
-
-    #[test]
-    fn token_shapes_are_masked_wherever_the_stream_is_cut() {
-        let token = format!("ghp_{}", "a1B2".repeat(9));
-        check(&[], &format!("token {token}\x1b[0m end"), &format!("token ghp_{}\x1b[0m end", "*".repeat(36)));
-        check(&[], "ghp_short and AKIAabc and risk-averse", "ghp_short and AKIAabc and risk-averse");
-        check(&[], "AKIAIOSFODNN7EXAMPLE,", "AKIA****************,");
-        let key = "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADAN\r\nabcd==\r\n-----END PRIVATE KEY-----";
-        check(&[], key, "-----BEGIN PRIVATE KEY-----\r\n************\r\n******\r\n-----END PRIVATE KEY-----");
-    }
-
-    #[test]
-    fn what_is_held_is_bounded_and_a_rest_lets_it_out() {
-        let mut mask = Mask::new(["hunter22-long-secret"]);
-        let mut out = Vec::new();
-        mask.feed(b"say hu", &mut out);
-        assert!(mask.holds());
-        mask.flush(&mut out);
-        assert_eq!(out, b"say hu");
-        mask.feed(b"nter22-long-secret!", &mut out);
-        assert_eq!(out, b"say hu******************!", "the rest of the secret is masked although its begin was shown");
-        out.clear();
-        mask.feed(b"ghp_0123", &mut out);
-        mask.flush(&mut out);
-        mask.feed(b"45 !", &mut out);
-        assert_eq!(out, b"ghp_****** !");
-        out.clear();
-        mask.feed(&b"ordinary text\n".repeat(1000), &mut out);
-        assert!(mask.held.len() < 64, "{} bytes held", mask.held.len());
+fn effect(sequence: &[u8]) -> Effect {
+    let Some((&last, rest)) = sequence.split_last() else { return Effect::Looks };
+    let Some(parameters) = rest.strip_prefix(b"\x1b[") else {
+        return match (rest, last) {
+            (b"\x1b", b'c') => Effect::Clears,
+            (b"\x1b", b'D' | b'E' | b'M' | b'7' | b'8') | (b"\x1b#", _) => Effect::Moves,
+            _ => Effect::Looks,
+        };
+    };
+    let number = || std::str::from_utf8(parameters).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    let screens = || parameters.split(|b| matches!(b, b'?' | b';')).any(|mode| matches!(mode, b"47" | b"1047" | b"1049"));
+    match last {
+        b'b' => Effect::Repeats(number().max(1)),
+        b'J' | b'K' | b'L' | b'M' | b'P' | b'S' | b'T' | b'X' => Effect::Clears,
+        b'h' | b'l' if screens() => Effect::Clears,
+        b'h' | b'l' if parameters.starts_with(b"?6") && parameters.len() == 2 => Effect::Moves,
+        b'A'..=b'I' | b'Z' | b'@' | b'`' | b'a' | b'd' | b'e' | b'f' | b'r' | b's' | b'u' => Effect::Moves,
+        _ => Effect::Looks,
     }
 }

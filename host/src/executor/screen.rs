@@ -4,18 +4,30 @@
 //! DA2), mode questions (DECRQM), colours (OSC 10, 11), program status (OSC 7501). Kitty's keyboard question and
 //! XTVERSION stay unanswered: silence means "not supported".
 
-use std::num::NonZeroU16;
+#[cfg(test)]
+mod cells;
+mod conceal;
+mod draw;
+mod model;
+mod obey;
 
+use alacritty_terminal::grid::Dimensions as _;
+use alacritty_terminal::term::{MIN_COLUMNS, MIN_SCREEN_LINES};
+use alacritty_terminal::vte::ansi::Processor;
 use base64::Engine as _;
 
-/// Most bytes of answers that wait to be written; a program that asks without reading gets no more.
-const REPLY_BYTES: usize = 16 * 1024;
+use super::mask::Rules;
+use model::{AtOnce, Model};
+
 /// Longest title kept.
 const TITLE_CHARS: usize = 192;
 /// Longest status message kept.
 const MESSAGE_CHARS: usize = 512;
 const FOREGROUND: &str = "rgb:d0d0/d0d0/d0d0";
 const BACKGROUND: &str = "rgb:1010/1010/1010";
+const ESC: u8 = 0x1b;
+/// DECXCPR, which the parser does not know.
+const ASKS_CURSOR: &[u8] = b"\x1b[?6n";
 
 /// What the program says about itself (OSC 0, 2, 7501). Anything in the terminal can print it: for display only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,69 +59,98 @@ pub struct Snapshot {
 
 /// The model.
 pub(super) struct Screen {
-    parser: vt100::Parser<Answers>,
-}
-
-#[derive(Default)]
-struct Answers {
-    replies: Vec<u8>,
+    model: Model,
+    parser: Processor<AtOnce>,
     display: Display,
 }
 
 impl Screen {
     pub(super) fn new(columns: u16, rows: u16) -> Self {
-        let size = |n: u16| NonZeroU16::new(n).unwrap_or(NonZeroU16::MIN);
-        let parser = vt100::Parser::new_with_callbacks(size(rows), size(columns), 0, Answers::default());
-        Self { parser }
+        let model = Model::new(usize::from(columns).max(MIN_COLUMNS), usize::from(rows).max(MIN_SCREEN_LINES));
+        Self { model, parser: Processor::new(), display: Display::default() }
     }
 
-    /// Takes bytes in; what is to be answered waits in `take_replies`.
+    /// Takes whole characters and whole sequences in, as `Strip` leaves them; what is to be answered waits in
+    /// `take_replies`.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
-        self.parser.process(bytes);
+        let mut rest = bytes;
+        while let Some(at) = own_sequence(rest) {
+            self.parser.advance(&mut self.model, &rest[..at]);
+            rest = self.answer(&rest[at..]);
+        }
+        self.parser.advance(&mut self.model, rest);
+    }
+
+    /// Height.
+    pub(super) fn rows(&self) -> u16 {
+        u16::try_from(self.model.term.screen_lines()).unwrap_or(u16::MAX)
+    }
+
+    /// Hides the secrets that stand on the screen, in the model itself; returns how many there were.
+    pub(super) fn conceal(&mut self, rules: &Rules) -> u64 {
+        conceal::conceal(&mut self.model, rules)
     }
 
     /// What the terminal answers.
     pub(super) fn take_replies(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.parser.callbacks_mut().replies)
+        std::mem::take(&mut self.model.replies)
     }
 
     /// What the program says about itself.
     pub(super) fn display(&self) -> &Display {
-        &self.parser.callbacks().display
+        &self.display
     }
 
     /// The visible text.
     #[cfg(test)]
     pub(super) fn text(&self) -> String {
-        self.parser.screen().contents()
+        let rows: Vec<String> = self.cells().iter().map(|row| row.iter().map(|(text, _)| text.as_str()).collect()).collect();
+        let rows: Vec<&str> = rows.iter().map(|row: &String| row.trim_end()).collect();
+        rows.join("\n").trim_end().to_owned()
     }
 
     /// The screen as bytes for a fresh terminal.
-    pub(super) fn snapshot(&self, seq: u64) -> Snapshot {
-        let screen = self.parser.screen();
-        let (rows, columns) = screen.size();
-        let mut bytes = Vec::new();
-        if screen.alternate_screen() {
-            // The alternate screen is drawn into; the normal one stays empty behind it.
-            bytes.extend_from_slice(b"\x1b[?1049h");
-        }
-        bytes.extend_from_slice(screen.state_formatted().as_bytes());
-        Snapshot { seq, columns: columns.get(), rows: rows.get(), bytes, display: self.display().clone() }
-    }
-}
-
-impl Answers {
-    fn reply(&mut self, text: &str) {
-        if self.replies.len() + text.len() <= REPLY_BYTES {
-            self.replies.extend_from_slice(text.as_bytes());
-        }
+    pub(super) fn snapshot(&mut self, seq: u64) -> Snapshot {
+        let columns = u16::try_from(self.model.term.columns()).unwrap_or(u16::MAX);
+        Snapshot { seq, columns, rows: self.rows(), bytes: draw::draw(&mut self.model), display: self.display.clone() }
     }
 
-    fn cursor(screen: &vt100::Screen) -> (u16, u16) {
-        let (rows, columns) = screen.size();
-        let (row, column) = screen.cursor_position();
-        // Behind the last column while a wrap is pending: a terminal says the last column.
-        ((row + 1).min(rows.get()), (column + 1).min(columns.get()))
+    /// Answers the sequence at the begin of `bytes`, which is one of `own_sequence`; returns what follows it.
+    fn answer<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if let Some(rest) = bytes.strip_prefix(ASKS_CURSOR) {
+            let (line, column) = self.model.cursor();
+            self.model.reply(&format!("\x1b[?{line};{column};1R"));
+            return rest;
+        }
+        let end = bytes.windows(2).position(|pair| pair == b"\x1b\\").map_or(bytes.len(), |at| at + 2);
+        let (whole, rest) = bytes.split_at(end);
+        let osc = whole.strip_prefix(b"\x1b]").and_then(|osc| osc.strip_suffix(b"\x1b\\")).unwrap_or_default();
+        if !self.osc(osc) {
+            self.parser.advance(&mut self.model, whole);
+        }
+        rest
+    }
+
+    /// Does what is ours; false for what the model is to do.
+    fn osc(&mut self, osc: &[u8]) -> bool {
+        let (number, text) = osc.iter().position(|b| *b == b';').map_or((osc, &[][..]), |at| (&osc[..at], &osc[at + 1..]));
+        match (number, text) {
+            (b"0" | b"2", title) => self.display.title = printable(title, TITLE_CHARS),
+            (b"10", b"?" | b"?;?") => {
+                self.model.reply(&format!("\x1b]10;{FOREGROUND}\x1b\\"));
+                if text.len() > 1 {
+                    self.model.reply(&format!("\x1b]11;{BACKGROUND}\x1b\\"));
+                }
+            }
+            (b"11", text) if text.starts_with(b"?") => self.model.reply(&format!("\x1b]11;{BACKGROUND}\x1b\\")),
+            (b"7501", b"?") => self.model.reply("\x1b]7501;?\x1b\\"),
+            (b"7501", report) => self.status(report),
+            (b"4" | b"8" | b"10" | b"11" | b"12" | b"104" | b"110" | b"111" | b"112", text) => {
+                return text.contains(&b'?') && number != b"8";
+            }
+            _ => {}
+        }
+        true
     }
 
     fn status(&mut self, report: &[u8]) {
@@ -130,71 +171,21 @@ impl Answers {
     }
 }
 
+/// Where the next sequence begins that we look at ourselves.
+fn own_sequence(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = bytes[from..].iter().position(|b| *b == ESC) {
+        let here = &bytes[from + at..];
+        if here.get(1) == Some(&b']') || here.starts_with(ASKS_CURSOR) {
+            return Some(from + at);
+        }
+        from += at + 1;
+    }
+    None
+}
+
 fn printable(bytes: &[u8], most: usize) -> String {
     String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(most).collect()
-}
-
-/// The state of a mode that we know: 1 set, 2 reset; 0 for one that we don't.
-fn mode_state(screen: &vt100::Screen, mode: u16) -> u8 {
-    use vt100::{MouseProtocolEncoding as Encoding, MouseProtocolMode as Mouse};
-    let is_set = match mode {
-        1 => screen.application_cursor(),
-        25 => !screen.hide_cursor(),
-        47 | 1047 | 1049 => screen.alternate_screen(),
-        9 => screen.mouse_protocol_mode() == Mouse::Press,
-        1000 => screen.mouse_protocol_mode() == Mouse::PressRelease,
-        1002 => screen.mouse_protocol_mode() == Mouse::ButtonMotion,
-        1003 => screen.mouse_protocol_mode() == Mouse::AnyMotion,
-        1005 => screen.mouse_protocol_encoding() == Encoding::Utf8,
-        1006 => screen.mouse_protocol_encoding() == Encoding::Sgr,
-        2004 => screen.bracketed_paste(),
-        _ => return 0,
-    };
-    if is_set { 1 } else { 2 }
-}
-
-impl vt100::Callbacks for Answers {
-    fn set_window_title(&mut self, _: &mut vt100::Screen, title: &[u8]) {
-        self.display.title = printable(title, TITLE_CHARS);
-    }
-
-    fn unhandled_csi(&mut self, screen: &mut vt100::Screen, i1: Option<u8>, i2: Option<u8>, params: &[&[u16]], c: char) {
-        let first = params.first().and_then(|p| p.first()).copied().unwrap_or(0);
-        match (i1, i2, c) {
-            (None, None, 'n') if first == 5 => self.reply("\x1b[0n"),
-            (None, None, 'n') if first == 6 => {
-                let (row, column) = Self::cursor(screen);
-                self.reply(&format!("\x1b[{row};{column}R"));
-            }
-            (Some(b'?'), None, 'n') if first == 6 => {
-                let (row, column) = Self::cursor(screen);
-                self.reply(&format!("\x1b[?{row};{column};1R"));
-            }
-            (None, None, 'c') if first == 0 => self.reply("\x1b[?62;22c"),
-            (Some(b'>'), None, 'c') if first == 0 => self.reply("\x1b[>1;10;0c"),
-            (Some(b'?'), Some(b'$'), 'p') => {
-                let state = mode_state(screen, first);
-                self.reply(&format!("\x1b[?{first};{state}$y"));
-            }
-            (Some(b'$'), None, 'p') => self.reply(&format!("\x1b[{first};0$y")),
-            _ => {}
-        }
-    }
-
-    fn unhandled_osc(&mut self, _: &mut vt100::Screen, params: &[&[u8]]) {
-        match params {
-            [b"10", b"?", rest @ ..] => {
-                self.reply(&format!("\x1b]10;{FOREGROUND}\x1b\\"));
-                if rest.first() == Some(&b"?".as_slice()) {
-                    self.reply(&format!("\x1b]11;{BACKGROUND}\x1b\\"));
-                }
-            }
-            [b"11", b"?", ..] => self.reply(&format!("\x1b]11;{BACKGROUND}\x1b\\")),
-            [b"7501", b"?"] => self.reply("\x1b]7501;?\x1b\\"),
-            [b"7501", report] => self.status(report),
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]
@@ -214,14 +205,14 @@ mod tests {
         assert_eq!(answers("ab\r\ncde\x1b[6n\x1b[c"), "^[2;4R^[?62;22c");
         assert_eq!(answers(&format!("{}\x1b[6n", "x".repeat(120))), "^[1;120R");
         assert_eq!(answers("\x1b[?2004h\x1b[?2004$p\x1b[?1049$p\x1b[?31337$p"), "^[?2004;1$y^[?1049;2$y^[?31337;0$y");
-        assert_eq!(answers("\x1b]11;?\x1b\\\x1b]10;?\x07"), "^]11;rgb:1010/1010/1010^\\^]10;rgb:d0d0/d0d0/d0d0^\\");
+        assert_eq!(answers("\x1b]11;?\x1b\\\x1b]10;?\x1b\\"), "^]11;rgb:1010/1010/1010^\\^]10;rgb:d0d0/d0d0/d0d0^\\");
         assert_eq!(answers("\x1b]7501;?\x1b\\\x1b[c"), "^]7501;?^\\^[?62;22c");
         assert_eq!(answers("\x1b[>0q\x1b[?u"), "");
     }
 
     #[test]
     fn a_program_that_only_asks_gets_a_bounded_answer() {
-        assert!(answers(&"\x1b[6n".repeat(100_000)).len() <= REPLY_BYTES + 1);
+        assert!(answers(&"\x1b[6n".repeat(100_000)).len() <= 16 * 1024 + 1);
     }
 
     #[test]
@@ -231,16 +222,13 @@ mod tests {
         let snapshot = screen.snapshot(3);
         let mut copy = Screen::new(snapshot.columns, snapshot.rows);
         copy.feed(&snapshot.bytes);
-        let (a, b) = (screen.parser.screen(), copy.parser.screen());
-        assert_eq!(a.contents_formatted(), b.contents_formatted());
-        assert!(b.alternate_screen() && b.bracketed_paste() && b.hide_cursor());
-        assert_eq!(copy.parser.screen().cursor_position(), screen.parser.screen().cursor_position());
+        assert_eq!((copy.cells(), copy.state()), (screen.cells(), screen.state()));
     }
 
     #[test]
     fn program_status_is_kept_for_display() {
         let mut screen = Screen::new(40, 5);
-        screen.feed(b"\x1b]2;my title\x07\x1b]7501;state=working:progress=40:msg=d3JpdGluZw==:app=x\x1b\\");
+        screen.feed(b"\x1b]2;my title\x1b\\\x1b]7501;state=working:progress=40:msg=d3JpdGluZw==:app=x\x1b\\");
         let expected =
             Display { title: "my title".into(), state: "working".into(), message: "writing".into(), progress: Some(40) };
         assert_eq!(screen.display(), &expected);

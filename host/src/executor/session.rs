@@ -1,9 +1,11 @@
 //! The live terminals, for viewers: a snapshot, then everything after it, in order.
 //!
 //! ```text
-//! agent's bytes ─ mask ─ strip ─► model ─► snapshot (who comes late)
+//! agent's bytes ─ strip ─ mask ─► model ─► snapshot (who comes late)
+//!                           │       └─ a secret on its rows: they are masked, and drawn anew instead of what wrote it
 //!                           └───► pending ─ every few ms ─► deltas (who is there)     record ─► transcript
 //! ```
+//! A snapshot and the deltas after it show what all bytes would have shown, wherever they are cut.
 //! Nothing here waits for a viewer: one that falls behind loses its place and takes a fresh snapshot.
 
 use std::collections::HashMap;
@@ -11,15 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::broadcast;
 
-use super::mask::Mask;
+use super::mask::{Mask, Masked, Rules};
 use super::screen::{Display, Screen, Snapshot};
-use super::strip::{Strip, Stripped};
+use super::strip::Strip;
 use crate::id::TaskId;
 
 /// Deltas kept for a viewer that reads slowly.
 const BACKLOG: usize = 256;
 /// Size from which a delta leaves at once.
 pub(super) const DELTA_BYTES: usize = 16 * 1024;
+/// Makes a viewer's terminal a fresh one.
+const RESET: &[u8] = b"\x1bc";
 
 /// Terminal bytes that follow a snapshot or another delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +72,7 @@ impl Sessions {
     #[must_use]
     pub fn snapshot(&self, task: &TaskId) -> Option<Snapshot> {
         let session = lock(&self.live).get(task).cloned()?;
-        let inner = lock(&session.inner);
-        Some(inner.screen.snapshot(inner.seq))
+        Some(lock(&session.inner).snapshot())
     }
 
     /// How many terminals are live.
@@ -129,8 +132,12 @@ pub(super) struct Session {
 }
 
 struct Inner {
-    mask: Mask,
     strip: Strip,
+    rules: Arc<Rules>,
+    mask: Mask,
+    /// Lines to go until nothing is left on the screen that moves of the cursor may have put together.
+    watched_lines: usize,
+    concealed: u64,
     screen: Screen,
     /// Number of the last delta that left.
     seq: u64,
@@ -152,10 +159,14 @@ impl std::fmt::Debug for Inner {
 
 impl Session {
     pub(super) fn new(columns: u16, rows: u16, secrets: &[String]) -> Self {
+        let rules = Arc::new(Rules::new(secrets.iter().map(String::as_str)));
         Self {
             inner: Mutex::new(Inner {
-                mask: Mask::new(secrets.iter().map(String::as_str)),
                 strip: Strip::new(),
+                mask: Mask::new(Arc::clone(&rules)),
+                rules,
+                watched_lines: 0,
+                concealed: 0,
                 screen: Screen::new(columns, rows),
                 seq: 0,
                 pending: Vec::new(),
@@ -171,21 +182,22 @@ impl Session {
         // What is pending is on the screen already: it must leave before the newcomer listens.
         inner.send();
         let news = inner.news.as_ref()?.subscribe();
-        Some((inner.screen.snapshot(inner.seq), news))
+        Some((inner.snapshot(), news))
     }
 
     /// Takes in what the agent wrote; returns what its terminal answers.
     pub(super) fn feed(&self, bytes: &[u8]) -> Vec<u8> {
         let mut inner = lock(&self.inner);
-        let mut masked = Vec::with_capacity(bytes.len());
-        inner.mask.feed(bytes, &mut masked);
+        let mut masked = Masked::default();
+        let Inner { strip, mask, .. } = &mut *inner;
+        strip.feed(bytes, &mut |piece| mask.feed(piece, &mut masked));
         inner.take_in(&masked)
     }
 
     /// The stream rests: lets out what the mask held back.
     pub(super) fn rest(&self) -> Vec<u8> {
         let mut inner = lock(&self.inner);
-        let mut masked = Vec::new();
+        let mut masked = Masked::default();
         inner.mask.flush(&mut masked);
         inner.take_in(&masked)
     }
@@ -193,7 +205,7 @@ impl Session {
     /// The stream ended.
     pub(super) fn finish(&self) {
         let mut inner = lock(&self.inner);
-        let mut masked = Vec::new();
+        let mut masked = Masked::default();
         inner.mask.finish(&mut masked);
         inner.take_in(&masked);
     }
@@ -213,18 +225,26 @@ impl Session {
 
     /// How many secrets were masked.
     pub(super) fn masked(&self) -> u64 {
-        lock(&self.inner).mask.masked()
+        let inner = lock(&self.inner);
+        inner.mask.masked() + inner.concealed
     }
 }
 
 impl Inner {
-    fn take_in(&mut self, masked: &[u8]) -> Vec<u8> {
-        let mut stripped = Stripped::default();
-        self.strip.feed(masked, &mut stripped);
-        self.screen.feed(&stripped.model);
-        self.record.extend_from_slice(&stripped.view);
-        if self.news.as_ref().is_some_and(|news| news.receiver_count() > 0) {
-            self.pending.extend_from_slice(&stripped.view);
+    fn take_in(&mut self, masked: &Masked) -> Vec<u8> {
+        let concealed = self.model(masked);
+        self.concealed += concealed;
+        let watched = self.news.as_ref().is_some_and(|news| news.receiver_count() > 0);
+        if concealed > 0 {
+            // What wrote a secret does not leave, not even in parts: the masked screen does.
+            let drawn = [RESET, &self.screen.snapshot(0).bytes].concat();
+            self.record.clone_from(&drawn);
+            self.pending = if watched { drawn } else { Vec::new() };
+        } else {
+            self.record.extend_from_slice(&masked.view);
+            if watched {
+                self.pending.extend_from_slice(&masked.view);
+            }
         }
         if self.pending.len() >= DELTA_BYTES {
             self.send();
@@ -232,7 +252,40 @@ impl Inner {
         self.screen.take_replies()
     }
 
+    /// Brings the model up to date; returns how many secrets were found on its rows, and hidden.
+    fn model(&mut self, masked: &Masked) -> u64 {
+        if masked.moves {
+            self.watched_lines = usize::from(self.screen.rows());
+        }
+        if self.watched_lines == 0 {
+            self.screen.feed(&masked.model);
+            return 0;
+        }
+        let (mut from, mut concealed) = (0, 0);
+        for &stop in masked.stops.iter().chain([&masked.model.len()]) {
+            self.screen.feed(&masked.model[from..stop]);
+            concealed += self.screen.conceal(&self.rules);
+            from = stop;
+        }
+        self.watched_lines = self.watched_lines.saturating_sub(masked.lines);
+        concealed
+    }
+
+    /// What the program says about itself, masked: its message comes encoded.
+    fn display(&self) -> Display {
+        let mut display = self.screen.display().clone();
+        for text in [&mut display.title, &mut display.message] {
+            *text = String::from_utf8_lossy(&self.rules.masked(text.as_bytes())).into_owned();
+        }
+        display
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        Snapshot { display: self.display(), ..self.screen.snapshot(self.seq) }
+    }
+
     fn send(&mut self) {
+        let display = self.display();
         let Some(news) = &self.news else { return };
         if !self.pending.is_empty() {
             self.seq += 1;
@@ -240,8 +293,8 @@ impl Inner {
             // No receiver is no fault: nobody watches.
             let _ = news.send(News::Output(Arc::new(delta)));
         }
-        if *self.screen.display() != self.shown {
-            self.shown = self.screen.display().clone();
+        if display != self.shown {
+            self.shown = display;
             let _ = news.send(News::Display(self.shown.clone()));
         }
     }
@@ -302,6 +355,21 @@ mod tests {
         session.send();
         let Frame::Output(delta) = live.next().await else { panic!("expected output") };
         assert_eq!((delta.seq, delta.bytes.as_slice()), (snapshot.seq + 1, b"!".as_slice()));
+    }
+
+    #[test]
+    fn a_hidden_secret_is_drawn_anew_once() {
+        let session = Session::new(60, 8, &["topsecret-topsecret".into()]);
+        session.feed(b"\x1b[3;4Hsecret-topsecret\x1b[3;1Htop\x1b[1;1H-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADAN\r\n");
+        session.feed(b"\x1b[4;10Hsecret-topsecret\x1b[4;7Htop");
+        session.rest();
+        let drawn = String::from_utf8(session.send()).expect("text");
+        assert!(drawn.starts_with("\x1bc") && !drawn.contains("secret") && !drawn.contains("MIIE"), "{drawn:?}");
+        for _ in 0..3 {
+            session.feed(b"\x1b[7;1Hx");
+            session.rest();
+            assert_eq!(session.send(), b"\x1b[7;1Hx", "what was hidden is not found again");
+        }
     }
 
     #[test]

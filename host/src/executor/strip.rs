@@ -1,11 +1,15 @@
-//! Takes out of a terminal stream what must not reach a viewer's terminal, and bounds what reaches our own model.
+//! Cuts a terminal stream into whole characters and whole sequences, and takes out what must not reach a viewer's
+//! terminal or grow in our own.
 //!
-//! Dropped for everybody: DCS, APC, PM and SOS strings, C1 controls, and OSC strings over a limit. Dropped for viewers:
-//! OSC 52 (clipboard), OSC 8 links that are not http(s), long titles, and every OSC that is not a title, a link or a
-//! colour. Escape sequences are never cut in the middle: each output is a sequence of whole ones.
+//! Dropped for everybody: DCS, APC, PM and SOS strings, C1 controls, DEL and the controls that move nothing, and
+//! sequences over their limit. Bytes that are no UTF-8 become U+FFFD. Dropped for viewers: OSC 52 (clipboard), OSC 8 links
+//! that are not http(s), long titles, and every OSC that is not a title, a link or a colour. A character or a sequence
+//! that is not complete waits: whoever joins between two pieces misses no half of one.
 
 /// Longest OSC string.
 const OSC_BYTES: usize = 4096;
+/// Longest other sequence.
+const SEQUENCE_BYTES: usize = 256;
 /// Longest title that a viewer gets.
 const TITLE_BYTES: usize = 192;
 /// Longest link that a viewer gets.
@@ -13,12 +17,34 @@ const LINK_BYTES: usize = 2048;
 const ESC: u8 = 0x1b;
 const BEL: u8 = 0x07;
 
+/// What a stream is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// Whole characters and the controls BEL, BS, HT, LF, VT, FF, CR, SO, SI.
+    Text(&'a str),
+    /// An escape or a control sequence.
+    Sequence(&'a [u8]),
+    /// The content of an OSC string, and whether viewers may see it.
+    Osc(&'a [u8], Audience),
+}
+
+/// Who a piece is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Our own model, viewers and the transcript.
+    All,
+    /// Our own model.
+    Model,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Text,
-    /// After ESC.
+    /// After ESC, perhaps with intermediates.
     Escape,
-    /// In an OSC string; `too_long` once it is over its limit.
+    /// In a control sequence; `TooLong` once it is over its limit.
+    Control,
+    TooLong,
     Osc,
     /// In a string that is dropped: DCS, APC, PM, SOS, an OSC over the limit.
     Drop,
@@ -26,69 +52,75 @@ enum State {
     StringEscape {
         dropped: bool,
     },
-    /// After 0xC2, which begins the C1 controls in UTF-8.
-    C1Lead,
 }
 
 /// The filter of one stream.
 #[derive(Debug)]
 pub(super) struct Strip {
     state: State,
-    osc: Vec<u8>,
-}
-
-/// What is left.
-#[derive(Debug, Default)]
-pub(super) struct Stripped {
-    /// For our own model: bounded, otherwise whole.
-    pub(super) model: Vec<u8>,
-    /// For transcript and viewers.
-    pub(super) view: Vec<u8>,
-}
-
-impl Stripped {
-    fn both(&mut self, bytes: &[u8]) {
-        self.model.extend_from_slice(bytes);
-        self.view.extend_from_slice(bytes);
-    }
+    /// The begin of a character, a sequence or an OSC string.
+    held: Vec<u8>,
 }
 
 impl Strip {
     pub(super) fn new() -> Self {
-        Self { state: State::Text, osc: Vec::new() }
+        Self { state: State::Text, held: Vec::new() }
     }
 
-    /// Takes bytes in and appends what is left.
-    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Stripped) {
+    /// Takes bytes in and hands on what is whole.
+    pub(super) fn feed(&mut self, bytes: &[u8], to: &mut impl FnMut(Piece<'_>)) {
         let mut at = 0;
         while at < bytes.len() {
             if self.state == State::Text {
                 let rest = &bytes[at..];
-                let plain = rest.iter().position(|b| matches!(*b, ESC | 0xC2)).unwrap_or(rest.len());
-                out.both(&rest[..plain]);
-                at += plain;
+                let end = rest.iter().position(|b| *b == ESC).unwrap_or(rest.len());
+                self.text(&rest[..end], to);
+                at += end;
                 if at == bytes.len() {
                     return;
                 }
+                self.incomplete(to);
             }
-            self.state = self.step(bytes[at], out);
+            self.state = self.step(bytes[at], to);
             at += 1;
         }
     }
 
-    fn step(&mut self, byte: u8, out: &mut Stripped) -> State {
+    /// Text without ESC.
+    fn text(&mut self, bytes: &[u8], to: &mut impl FnMut(Piece<'_>)) {
+        if self.held.is_empty() {
+            let kept = characters(bytes, to);
+            self.held.extend_from_slice(&bytes[kept..]);
+            return;
+        }
+        let mut all = std::mem::take(&mut self.held);
+        all.extend_from_slice(bytes);
+        let kept = characters(&all, to);
+        all.drain(..kept);
+        self.held = all;
+    }
+
+    /// A sequence begins: what is held will not become a character.
+    fn incomplete(&mut self, to: &mut impl FnMut(Piece<'_>)) {
+        if !self.held.is_empty() {
+            self.held.clear();
+            to(Piece::Text("\u{fffd}"));
+        }
+    }
+
+    fn step(&mut self, byte: u8, to: &mut impl FnMut(Piece<'_>)) -> State {
         match self.state {
-            State::Text if byte == ESC => State::Escape,
-            State::Text => State::C1Lead,
-            State::Escape => self.escape(byte, out),
+            State::Text => self.begin(),
+            State::Escape => self.escape(byte, to),
+            State::Control | State::TooLong => self.control(byte, to),
             State::Osc => match byte {
-                BEL => self.osc_end(out),
+                BEL => self.osc_end(to),
                 ESC => State::StringEscape { dropped: false },
                 // CAN and SUB abort a string.
-                0x18 | 0x1a => State::Text,
-                _ if self.osc.len() >= OSC_BYTES => State::Drop,
+                0x18 | 0x1a => self.abort(),
+                _ if self.held.len() >= OSC_BYTES => self.drop_string(),
                 _ => {
-                    self.osc.push(byte);
+                    self.held.push(byte);
                     State::Osc
                 }
             },
@@ -100,66 +132,137 @@ impl Strip {
             },
             State::StringEscape { dropped } => match byte {
                 b'\\' if dropped => State::Text,
-                b'\\' => self.osc_end(out),
+                b'\\' => self.osc_end(to),
                 // ESC ends the string, and this begins another sequence.
-                _ => self.escape(byte, out),
-            },
-            State::C1Lead => {
-                if !(0x80..=0x9f).contains(&byte) {
-                    out.both(&[0xC2]);
-                    return self.after_c1_lead(byte, out);
+                _ => {
+                    self.begin();
+                    self.escape(byte, to)
                 }
-                State::Text
-            }
+            },
         }
     }
 
-    fn after_c1_lead(&mut self, byte: u8, out: &mut Stripped) -> State {
-        match byte {
-            ESC => State::Escape,
-            0xC2 => State::C1Lead,
-            _ => {
-                out.both(&[byte]);
-                State::Text
-            }
-        }
+    fn begin(&mut self) -> State {
+        self.held.clear();
+        self.held.push(ESC);
+        State::Escape
     }
 
-    fn escape(&mut self, byte: u8, out: &mut Stripped) -> State {
-        match byte {
-            b']' => {
-                self.osc.clear();
-                State::Osc
-            }
-            b'P' | b'_' | b'^' | b'X' => State::Drop,
-            ESC => State::Escape,
-            0x18 | 0x1a => State::Text,
-            _ => {
-                out.both(&[ESC, byte]);
-                State::Text
-            }
-        }
-    }
-
-    fn osc_end(&mut self, out: &mut Stripped) -> State {
-        for (target, wanted) in [(&mut out.model, true), (&mut out.view, viewers_may_see(&self.osc))] {
-            if wanted {
-                target.extend_from_slice(b"\x1b]");
-                target.extend_from_slice(&self.osc);
-                target.extend_from_slice(b"\x1b\\");
-            }
-        }
-        self.osc.clear();
+    fn abort(&mut self) -> State {
+        self.held.clear();
         State::Text
     }
+
+    fn drop_string(&mut self) -> State {
+        self.held.clear();
+        State::Drop
+    }
+
+    fn escape(&mut self, byte: u8, to: &mut impl FnMut(Piece<'_>)) -> State {
+        let bare = self.held.len() == 1;
+        match byte {
+            b']' if bare => {
+                self.held.clear();
+                State::Osc
+            }
+            b'[' if bare => {
+                self.held.push(byte);
+                State::Control
+            }
+            b'P' | b'_' | b'^' | b'X' if bare => self.drop_string(),
+            0x20..=0x2f if self.held.len() < SEQUENCE_BYTES => {
+                self.held.push(byte);
+                State::Escape
+            }
+            0x30..=0x7e => self.sequence_end(byte, to),
+            _ => self.inside(byte, State::Escape, to),
+        }
+    }
+
+    fn control(&mut self, byte: u8, to: &mut impl FnMut(Piece<'_>)) -> State {
+        match byte {
+            0x40..=0x7e if self.state == State::TooLong => self.abort(),
+            0x40..=0x7e => self.sequence_end(byte, to),
+            0x20..=0x3f if self.held.len() < SEQUENCE_BYTES => {
+                self.held.push(byte);
+                self.state
+            }
+            0x20..=0x3f => State::TooLong,
+            _ => self.inside(byte, self.state, to),
+        }
+    }
+
+    /// A byte that is no part of the sequence it stands in: a terminal obeys a control at once.
+    fn inside(&mut self, byte: u8, state: State, to: &mut impl FnMut(Piece<'_>)) -> State {
+        match byte {
+            ESC => self.begin(),
+            0x18 | 0x1a => self.abort(),
+            _ if byte < 0x20 => {
+                characters(&[byte], to);
+                state
+            }
+            // What is no ASCII can't be part of one.
+            0x80.. => {
+                self.held.clear();
+                self.held.push(byte);
+                State::Text
+            }
+            _ => state,
+        }
+    }
+
+    fn sequence_end(&mut self, byte: u8, to: &mut impl FnMut(Piece<'_>)) -> State {
+        self.held.push(byte);
+        // The end of a string that has ended already.
+        if self.held != b"\x1b\\" {
+            to(Piece::Sequence(&self.held));
+        }
+        self.abort()
+    }
+
+    fn osc_end(&mut self, to: &mut impl FnMut(Piece<'_>)) -> State {
+        let audience = if viewers_may_see(&self.held) { Audience::All } else { Audience::Model };
+        if !self.held.iter().any(u8::is_ascii_control) {
+            to(Piece::Osc(&self.held, audience));
+        }
+        self.abort()
+    }
+}
+
+/// Hands on the whole characters of `bytes`, without the controls that nobody needs; returns how many bytes it used.
+fn characters(bytes: &[u8], to: &mut impl FnMut(Piece<'_>)) -> usize {
+    let mut used = 0;
+    for chunk in bytes.utf8_chunks() {
+        let mut text = chunk.valid();
+        used += text.len();
+        while let Some((at, dropped)) = text.char_indices().find(|(_, c)| is_dropped(*c)) {
+            if at > 0 {
+                to(Piece::Text(&text[..at]));
+            }
+            text = &text[at + dropped.len_utf8()..];
+        }
+        if !text.is_empty() {
+            to(Piece::Text(text));
+        }
+        let invalid = chunk.invalid();
+        let may_go_on =
+            used + invalid.len() == bytes.len() && std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
+        if invalid.is_empty() || may_go_on {
+            continue;
+        }
+        used += invalid.len();
+        to(Piece::Text("\u{fffd}"));
+    }
+    used
+}
+
+fn is_dropped(c: char) -> bool {
+    c.is_control() && !matches!(c, '\x07'..='\x0f')
 }
 
 fn viewers_may_see(osc: &[u8]) -> bool {
     let mut parts = osc.splitn(2, |b| *b == b';');
     let (number, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    if osc.iter().any(u8::is_ascii_control) {
-        return false;
-    }
     match number {
         b"0" | b"1" | b"2" => rest.len() <= TITLE_BYTES,
         b"8" => {
@@ -177,13 +280,26 @@ fn viewers_may_see(osc: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn view(strip: &mut Strip, bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        strip.feed(bytes, &mut |piece| match piece {
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Sequence(bytes) => out.extend_from_slice(bytes),
+            Piece::Osc(osc, Audience::All) => out.extend([b"\x1b]", osc, b"\x1b\\"].concat()),
+            Piece::Osc(_, Audience::Model) => {}
+        });
+        String::from_utf8(out).expect("whole characters")
+    }
+
     fn check(input: &str, expected_view: &str) {
-        let bytes = input.as_bytes();
+        check_bytes(input.as_bytes(), expected_view);
+    }
+
+    fn check_bytes(bytes: &[u8], expected_view: &str) {
         for cut in 0..=bytes.len() {
-            let (mut strip, mut out) = (Strip::new(), Stripped::default());
-            strip.feed(&bytes[..cut], &mut out);
-            strip.feed(&bytes[cut..], &mut out);
-            assert_eq!(String::from_utf8_lossy(&out.view), expected_view, "cut at {cut} of {input:?}");
+            let mut strip = Strip::new();
+            let whole = view(&mut strip, &bytes[..cut]) + &view(&mut strip, &bytes[cut..]);
+            assert_eq!(whole, expected_view, "cut at {cut} of {:?}", String::from_utf8_lossy(bytes));
         }
     }
 
@@ -202,14 +318,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_whole_waits() {
+        let mut strip = Strip::new();
+        let mut pieces = |bytes: &[u8]| view(&mut strip, bytes);
+        assert_eq!(pieces(b"a\xe2\x9c"), "a");
+        assert_eq!(pieces(b"\x93\x1b["), "✓");
+        assert_eq!(pieces(b"1;3"), "");
+        assert_eq!(pieces(b"1mred\x1b("), "\x1b[1;31mred");
+        assert_eq!(pieces(b"B."), "\x1b(B.");
+    }
+
+    #[test]
+    fn what_no_terminal_shows_the_same_way_is_gone() {
+        check_bytes(b"a\xff\xe2\x9cb\x7fc\x05\0d\xc2\x9b31me", "a\u{fffd}\u{fffd}bcd31me");
+        // A control inside a sequence is obeyed at once; ESC and CAN end it.
+        check_bytes(b"a\x1b[3\r1mb\x1b[3\x1b[1mc\x1b[4\x18md", "a\r\x1b[31mb\x1b[1mcmd");
+        check(&format!("a\x1b[{}mb", "1;".repeat(SEQUENCE_BYTES)), "ab");
+    }
+
+    #[test]
     fn an_endless_string_takes_no_memory() {
-        let (mut strip, mut out) = (Strip::new(), Stripped::default());
-        strip.feed(b"\x1b]0;", &mut out);
-        for _ in 0..1000 {
-            strip.feed(&[b'x'; 1000], &mut out);
+        let mut strip = Strip::new();
+        for begin in ["\x1b]0;", "\x1b[", "\x1b(", "\x1bP"] {
+            assert_eq!(view(&mut strip, begin.as_bytes()), "");
+            for _ in 0..1000 {
+                view(&mut strip, &[b'!'; 1000]);
+            }
+            assert!(strip.held.capacity() <= 2 * OSC_BYTES);
+            assert_eq!(view(&mut strip, b"\x18after"), "after");
         }
-        assert!(strip.osc.capacity() <= 2 * OSC_BYTES && out.model.is_empty());
-        strip.feed(b"\x07after", &mut out);
-        assert_eq!(out.view, b"after");
     }
 }

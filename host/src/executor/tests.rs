@@ -3,7 +3,9 @@
 mod confined;
 mod endings;
 pub(super) mod harness;
+mod recordings;
 mod runbooks;
+mod secrets;
 mod terminals;
 mod throughput;
 
