@@ -129,10 +129,10 @@ impl Mask {
             Piece::Osc(osc, audience) => {
                 let masked = self.rules.masked(osc);
                 self.masked += u64::from(masked != osc);
-                self.insert([b"\x1b]", masked.as_slice(), b"\x1b\\"].concat(), audience, out);
+                self.insert(&[b"\x1b]", masked.as_slice(), b"\x1b\\"].concat(), audience, out);
             }
             Piece::Sequence(bytes) => match effect(bytes) {
-                Effect::Looks => self.insert(bytes.to_vec(), Audience::All, out),
+                Effect::Looks => self.insert(bytes, Audience::All, out),
                 effect => self.moved(bytes, effect, out),
             },
         }
@@ -170,7 +170,7 @@ impl Mask {
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_zero_width(*c)) {
             self.lines(&rest.as_bytes()[..at], out);
             let (character, after) = rest[at..].split_at(c.len_utf8());
-            self.insert(character.as_bytes().to_vec(), Audience::All, out);
+            self.insert(character.as_bytes(), Audience::All, out);
             rest = after;
         }
         self.lines(rest.as_bytes(), out);
@@ -228,15 +228,15 @@ impl Mask {
     }
 
     /// A sequence, or a character without a width, that does not end what it stands in.
-    fn insert(&mut self, bytes: Vec<u8>, audience: Audience, out: &mut Masked) {
+    fn insert(&mut self, bytes: &[u8], audience: Audience, out: &mut Masked) {
         if self.insert_bytes + bytes.len() > INSERT_BYTES {
             self.settle(out);
         }
         if !self.holds() {
-            return out.put(&bytes, audience);
+            return out.put(bytes, audience);
         }
         self.insert_bytes += bytes.len();
-        self.inserts.push_back(Insert { at: self.held.len(), bytes, audience });
+        self.inserts.push_back(Insert { at: self.held.len(), bytes: bytes.to_vec(), audience });
     }
 
     /// A sequence after which the text goes on elsewhere.
@@ -321,20 +321,14 @@ impl Mask {
 
     /// Appends what may be shown of `text`; returns how many bytes it used.
     fn scan(&mut self, text: &[u8], end: End, out: &mut Masked) -> usize {
-        let mut at = self.go_on(text, out);
-        let mut clean = at;
-        while at < text.len() {
-            let first = text[at];
-            if self.rules.by_first[usize::from(first)].is_empty() {
-                self.in_word = is_word(first);
-                at += 1;
-                continue;
+        let mut clean = self.go_on(text, out);
+        let mut from = clean;
+        while let Some(at) = self.rules.next(text, from) {
+            if at > clean {
+                self.in_word = is_word(text[at - 1]);
             }
             match self.rules.look(&text[at..], self.in_word, end) {
-                Here::Nothing => {
-                    self.in_word = is_word(first);
-                    at += 1;
-                }
+                Here::Nothing => from = at + 1,
                 Here::Perhaps => {
                     self.plain(text, clean..at, out);
                     return at;
@@ -342,13 +336,15 @@ impl Mask {
                 Here::Secret { shown, hidden, goes_on } => {
                     self.plain(text, clean..at + shown, out);
                     self.hide(text, at + shown..at + shown + hidden, out);
-                    at += shown + hidden;
-                    clean = at;
+                    (from, clean) = (at + shown + hidden, at + shown + hidden);
                     self.inside = goes_on;
                     self.in_word = true;
                     self.masked += 1;
                 }
             }
+        }
+        if text.len() > clean {
+            self.in_word = is_word(text[text.len() - 1]);
         }
         self.plain(text, clean..text.len(), out);
         text.len()

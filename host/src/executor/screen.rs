@@ -26,6 +26,8 @@ const MESSAGE_CHARS: usize = 512;
 const FOREGROUND: &str = "rgb:d0d0/d0d0/d0d0";
 const BACKGROUND: &str = "rgb:1010/1010/1010";
 const ESC: u8 = 0x1b;
+/// Printable characters in a row from which they are written at once.
+const RUN: usize = 6;
 /// DECXCPR, which the parser does not know.
 const ASKS_CURSOR: &[u8] = b"\x1b[?6n";
 
@@ -62,23 +64,53 @@ pub(super) struct Screen {
     model: Model,
     parser: Processor<AtOnce>,
     display: Display,
+    /// Whether it was fed a part of a character or a sequence: then all of it passes the parser.
+    cut: bool,
 }
 
 impl Screen {
     pub(super) fn new(columns: u16, rows: u16) -> Self {
         let model = Model::new(usize::from(columns).max(MIN_COLUMNS), usize::from(rows).max(MIN_SCREEN_LINES));
-        Self { model, parser: Processor::new(), display: Display::default() }
+        Self { model, parser: Processor::new(), display: Display::default(), cut: false }
     }
 
     /// Takes whole characters and whole sequences in, as `Strip` leaves them; what is to be answered waits in
     /// `take_replies`.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let Some(at) = own_sequence(rest) {
-            self.parser.advance(&mut self.model, &rest[..at]);
-            rest = self.answer(&rest[at..]);
+        let (mut rest, mut at) = (bytes, 0);
+        while at < rest.len() {
+            let here = &rest[at..];
+            let printable = here.iter().take_while(|b| matches!(b, b' '..=b'~')).count();
+            if printable >= RUN && !self.cut {
+                self.parser.advance(&mut self.model, &rest[..at]);
+                // The last one passes the parser, which repeats it when it is told to.
+                rest = self.print(&here[..printable - 1], &here[printable - 1..]);
+                at = 1;
+            } else if printable > 0 {
+                at += printable;
+            } else if here.starts_with(b"\x1b]") || here.starts_with(ASKS_CURSOR) {
+                self.parser.advance(&mut self.model, &rest[..at]);
+                (rest, at) = (self.answer(here), 0);
+            } else {
+                let whole = piece(here);
+                self.cut |= whole.is_none();
+                at += whole.unwrap_or(1);
+            }
         }
         self.parser.advance(&mut self.model, rest);
+    }
+
+    /// Writes printable ASCII, most of it without the parser; returns `after`.
+    fn print<'a>(&mut self, text: &[u8], after: &'a [u8]) -> &'a [u8] {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let printed = self.model.print(rest);
+            rest = &rest[printed..];
+            let own = usize::from(printed == 0);
+            self.parser.advance(&mut self.model, &rest[..own]);
+            rest = &rest[own..];
+        }
+        after
     }
 
     /// Height.
@@ -171,17 +203,24 @@ impl Screen {
     }
 }
 
-/// Where the next sequence begins that we look at ourselves.
-fn own_sequence(bytes: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    while let Some(at) = bytes[from..].iter().position(|b| *b == ESC) {
-        let here = &bytes[from + at..];
-        if here.get(1) == Some(&b']') || here.starts_with(ASKS_CURSOR) {
-            return Some(from + at);
+/// Length of the control, the characters that are no ASCII, or the sequence at the begin of `bytes`; `None` where they are
+/// not whole.
+fn piece(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [0x80..=0xff, ..] => {
+            let length = bytes.iter().position(u8::is_ascii).unwrap_or(bytes.len());
+            std::str::from_utf8(&bytes[..length]).is_ok().then_some(length)
         }
-        from += at + 1;
+        [ESC, b'[', rest @ ..] => {
+            let end = rest.iter().position(|b| !matches!(b, 0x20..=0x3f))?;
+            matches!(rest[end], 0x40..=0x7e).then_some(end + 3)
+        }
+        [ESC, rest @ ..] => {
+            let end = rest.iter().position(|b| !matches!(b, 0x20..=0x2f))?;
+            matches!(rest[end], 0x30..=0x7e).then_some(end + 2)
+        }
+        _ => Some(1),
     }
-    None
 }
 
 fn printable(bytes: &[u8], most: usize) -> String {

@@ -80,6 +80,11 @@ impl Strip {
                     return;
                 }
                 self.incomplete(to);
+                if let Some(length) = control_sequence(&bytes[at..]) {
+                    to(Piece::Sequence(&bytes[at..at + length]));
+                    at += length;
+                    continue;
+                }
             }
             self.state = self.step(bytes[at], to);
             at += 1;
@@ -231,6 +236,14 @@ impl Strip {
 
 /// Hands on the whole characters of `bytes`, without the controls that nobody needs; returns how many bytes it used.
 fn characters(bytes: &[u8], to: &mut impl FnMut(Piece<'_>)) -> usize {
+    // Most of it is ASCII without anything to drop.
+    if bytes.iter().all(|b| matches!(b, b' '..=b'~' | 0x07..=0x0f))
+        && let Ok(text) = std::str::from_utf8(bytes)
+        && !text.is_empty()
+    {
+        to(Piece::Text(text));
+        return bytes.len();
+    }
     let mut used = 0;
     for chunk in bytes.utf8_chunks() {
         let mut text = chunk.valid();
@@ -254,6 +267,13 @@ fn characters(bytes: &[u8], to: &mut impl FnMut(Piece<'_>)) -> usize {
         to(Piece::Text("\u{fffd}"));
     }
     used
+}
+
+/// Length of the whole control sequence that `bytes` begin with, if it is nothing but one, and no longer than its limit.
+fn control_sequence(bytes: &[u8]) -> Option<usize> {
+    let parameters = bytes.strip_prefix(b"\x1b[")?;
+    let end = parameters.iter().take(SEQUENCE_BYTES - 2).position(|b| !matches!(b, 0x20..=0x3f))?;
+    matches!(parameters[end], 0x40..=0x7e).then_some(end + 3)
 }
 
 fn is_dropped(c: char) -> bool {

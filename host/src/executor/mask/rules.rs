@@ -15,6 +15,8 @@ const SHORTEST_LINE_BYTES: usize = 12;
 const LONGEST_EXACT_BYTES: usize = 4096;
 /// Most blanks, line ends and boxes between two parts of a broken secret.
 const LONGEST_GAP_BYTES: usize = 256;
+/// What a gap begins with: blanks, line ends, `|` and the first byte of `│`.
+const GAP_BEGINS: &[u8] = b" \t\r\n|\xe2";
 /// Shortest part of an encoded secret that is looked for.
 const SHORTEST_ENCODED_CHARS: usize = 12;
 /// Where text breaks off, a begin of an exact secret counts as the secret from this many bytes ...
@@ -99,6 +101,53 @@ impl Rule {
             Rule::Shape { prefix, .. } => prefix,
         }
     }
+
+    fn length(&self) -> usize {
+        match self {
+            Rule::Exact(secret) => secret.len(),
+            Rule::Shape { prefix, least, .. } => prefix.len() + least,
+        }
+    }
+
+    /// The two bytes that it begins with, where gaps may break it also with what a gap begins with.
+    fn begins(&self) -> impl Iterator<Item = usize> {
+        let literal = self.literal();
+        let breaks = matches!(self, Rule::Exact(secret) if secret.len() >= SHORTEST_BEGIN_BYTES);
+        let gaps = if breaks { GAP_BEGINS } else { &[] };
+        let first = literal[0];
+        gaps.iter().chain([&literal[1]]).map(move |second| pair_of(first, *second))
+    }
+}
+
+fn pair_of(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
+}
+
+/// Other letters fall together with ASCII ones: one look too many.
+fn link(before: char, after: char) -> usize {
+    (before as usize & 0xff) << 8 | (after as usize & 0xff)
+}
+
+fn has(bits: &[u64; 1024], at: usize) -> bool {
+    bits[at / 64] & (1 << (at % 64)) != 0
+}
+
+fn set(bits: &mut [u64; 1024], at: usize) {
+    bits[at / 64] |= 1 << (at % 64);
+}
+
+fn links(rules: &[Rule], broken: &[Vec<char>]) -> Box<[u64; 1024]> {
+    let mut links = Box::new([0; 1024]);
+    let exact = rules.iter().filter_map(|rule| match rule {
+        Rule::Exact(secret) => Some(String::from_utf8_lossy(secret).chars().filter(|c| is_solid(*c)).collect::<Vec<char>>()),
+        Rule::Shape { .. } => None,
+    });
+    for letters in exact.chain(broken.iter().cloned()) {
+        for pair in letters.windows(2) {
+            set(&mut links, link(pair[0], pair[1]));
+        }
+    }
+    links
 }
 
 /// What follows the text that is looked at.
@@ -123,6 +172,11 @@ pub(in crate::executor) struct Rules {
     pub(super) all: Vec<Rule>,
     /// Rules by first byte: most bytes begin none.
     pub(super) by_first: Box<[Vec<usize>; 256]>,
+    /// One bit for each two bytes that a rule may begin with: most text holds few of them.
+    pairs: Box<[u64; 1024]>,
+    /// One bit for each two letters that are neighbours in a secret of the task.
+    links: Box<[u64; 1024]>,
+    longest: usize,
     broken: Vec<Vec<char>>,
 }
 
@@ -130,15 +184,41 @@ impl Rules {
     pub(in crate::executor) fn new<'a>(secrets: impl IntoIterator<Item = &'a str> + Clone) -> Self {
         let solid = secrets.clone().into_iter().map(|secret| secret.chars().filter(|c| is_solid(*c)));
         let solid = solid.map(|secret| secret.take(LONGEST_EXACT_BYTES).collect::<Vec<char>>());
-        let broken = solid.filter(|secret| secret.len() >= SHORTEST_BEGIN_BYTES).collect();
+        let broken: Vec<Vec<char>> = solid.filter(|secret| secret.len() >= SHORTEST_BEGIN_BYTES).collect();
         let mut all: Vec<Rule> = exact_forms(secrets).into_iter().map(Rule::Exact).collect();
         let shapes = SHAPES.iter();
         all.extend(shapes.map(|&(prefix, alphabet, least)| Rule::Shape { prefix: prefix.as_bytes(), alphabet, least }));
         let mut by_first: Box<[Vec<usize>; 256]> = Box::new(std::array::from_fn(|_| Vec::new()));
+        let mut pairs = Box::new([0; 1024]);
         for (index, rule) in all.iter().enumerate() {
             by_first[usize::from(rule.literal()[0])].push(index);
+            for pair in rule.begins() {
+                set(&mut pairs, pair);
+            }
         }
-        Self { all, by_first, broken }
+        let longest = all.iter().map(Rule::length).max().unwrap_or(0);
+        let links = links(&all, &broken);
+        Self { all, by_first, pairs, links, longest, broken }
+    }
+
+    /// Most characters, blanks and boxes aside, that are a secret or enough of it to be known.
+    pub(in crate::executor) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Whether two letters may be neighbours in a secret whose parts stand apart; asterisks stand for any.
+    pub(in crate::executor) fn links(&self, before: char, after: char) -> bool {
+        before == '*' || after == '*' || has(&self.links, link(before, after))
+    }
+
+    /// Where, at `from` or after it, a rule may begin.
+    pub(super) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
+        let pairs = text.get(from..)?.windows(2);
+        let found = pairs.into_iter().position(|pair| has(&self.pairs, pair_of(pair[0], pair[1])));
+        // What follows the last byte is not known.
+        let last =
+            || text.len().checked_sub(1).filter(|last| *last >= from && !self.by_first[usize::from(text[*last])].is_empty());
+        found.map(|at| from + at).or_else(last)
     }
 
     /// The task's own secrets as they are looked for where lines and boxes break them: their solid characters.
@@ -148,18 +228,16 @@ impl Rules {
 
     /// What is to be hidden in a text that is whole.
     pub(in crate::executor) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let (mut found, mut at, mut in_word) = (Vec::new(), 0, false);
-        while at < text.len() {
+        let (mut found, mut from, mut behind) = (Vec::new(), 0, None);
+        while let Some(at) = self.next(text, from) {
+            let in_word = behind == Some(at) || (at > 0 && is_word(text[at - 1]));
             match self.look(&text[at..], in_word, End::Closed) {
                 Here::Secret { shown, hidden, .. } => {
                     found.push(at + shown..at + shown + hidden);
-                    at += shown + hidden;
-                    in_word = true;
+                    from = at + shown + hidden;
+                    behind = Some(from);
                 }
-                Here::Nothing | Here::Perhaps => {
-                    in_word = is_word(text[at]);
-                    at += 1;
-                }
+                Here::Nothing | Here::Perhaps => from = at + 1,
             }
         }
         found
@@ -298,6 +376,9 @@ pub(super) fn is_word(b: u8) -> bool {
 
 /// Whether it is text: no blank, and none of the lines that programs draw around it.
 pub(in crate::executor) fn is_solid(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_graphic() && c != '|';
+    }
     !c.is_whitespace() && !is_zero_width(c) && !matches!(c, '|' | '\u{2500}'..='\u{259f}')
 }
 

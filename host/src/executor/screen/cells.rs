@@ -8,6 +8,11 @@ use alacritty_terminal::vte::ansi::{Color, NamedColor};
 use super::Screen;
 
 impl Screen {
+    /// As if nobody had looked at any row.
+    pub(in crate::executor) fn forget_looks(&mut self) {
+        self.model.touch_all();
+    }
+
     /// Text and looks of each cell; a wide character's second cell is empty.
     pub(in crate::executor) fn cells(&self) -> Vec<Vec<(String, String)>> {
         let grid = self.model.term.grid();

@@ -7,7 +7,7 @@ use alacritty_terminal::grid::{Cursor, Dimensions};
 use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::cell::{Cell, Flags};
 use alacritty_terminal::term::{Config, Osc52, TermMode};
-use alacritty_terminal::vte::ansi::{CharsetIndex, Timeout};
+use alacritty_terminal::vte::ansi::{CharsetIndex, StandardCharset, Timeout};
 
 /// Combining characters kept on one cell.
 const COMBINING_CHARS: usize = 8;
@@ -44,6 +44,19 @@ impl Dimensions for Size {
     }
 }
 
+/// What is known of a row since it was looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mark {
+    /// Whether it may have changed: the rest does not count then.
+    pub(super) touched: bool,
+    /// Its first and its last letter.
+    pub(super) edges: Option<(char, char)>,
+    /// How many it has.
+    pub(super) letters: usize,
+    /// Whether it may hold a key's first line.
+    pub(super) dashes: bool,
+}
+
 /// The terminal's state.
 pub(super) struct Model {
     pub(super) term: Term<VoidListener>,
@@ -54,6 +67,8 @@ pub(super) struct Model {
     /// The normal screen's saved cursor while the alternate one is in front.
     pub(super) behind: Cursor<Cell>,
     pub(super) replies: Vec<u8>,
+    /// One of each row.
+    pub(super) marks: Vec<Mark>,
 }
 
 impl Model {
@@ -61,7 +76,15 @@ impl Model {
         let config = Config { scrolling_history: 0, osc52: Osc52::Disabled, ..Config::default() };
         let term = Term::new(config, &Size { columns, rows }, VoidListener);
         let (behind, tabs) = (Cursor::default(), default_tabs(columns));
-        Self { term, region: (0, rows), tabs, charset: CharsetIndex::G0, behind, replies: Vec::new() }
+        Self {
+            term,
+            region: (0, rows),
+            tabs,
+            charset: CharsetIndex::G0,
+            behind,
+            replies: Vec::new(),
+            marks: vec![Mark::default(); rows],
+        }
     }
 
     pub(super) fn reply(&mut self, text: &str) {
@@ -86,6 +109,58 @@ impl Model {
         self.term.grid_mut().cursor.input_needs_wrap = false;
     }
 
+    /// Marks the cursor's row.
+    pub(super) fn touch(&mut self) {
+        let line = usize::try_from(self.term.grid().cursor.point.line.0).unwrap_or(0);
+        self.marks[line].touched = true;
+    }
+
+    /// Marks all rows: they may have moved.
+    pub(super) fn touch_all(&mut self) {
+        self.marks.iter_mut().for_each(|mark| mark.touched = true);
+    }
+
+    /// Before a line feed: where it scrolls the whole screen, the marks go with their rows.
+    pub(super) fn touch_by_line_feed(&mut self) {
+        let next = usize::try_from(self.term.grid().cursor.point.line.0).unwrap_or(0) + 1;
+        if next != self.region.1 {
+            return;
+        }
+        if self.region == (0, self.term.screen_lines()) {
+            self.marks.rotate_left(1);
+            self.marks[next - 1].touched = true;
+        } else {
+            self.touch_all();
+        }
+    }
+
+    /// Writes printable ASCII up to the last column, at once; returns how many characters. Where each is a matter of its
+    /// own (a mode, a character set, a link, half of a wide character in the way) it writes none.
+    pub(super) fn print(&mut self, text: &[u8]) -> usize {
+        let last = self.term.last_column().0;
+        let charset = self.charset;
+        let inserts = self.has(TermMode::INSERT);
+        let grid = self.term.grid_mut();
+        let cursor = &grid.cursor;
+        let (line, from) = (cursor.point.line, cursor.point.column.0);
+        let count = text.len().min(last.saturating_sub(from));
+        let own = inserts || cursor.input_needs_wrap || cursor.template.extra.is_some();
+        if count == 0 || own || cursor.charsets[charset] != StandardCharset::Ascii {
+            return 0;
+        }
+        let (fg, bg, flags) = (cursor.template.fg, cursor.template.bg, cursor.template.flags);
+        let cells = &mut grid[line][Column(from)..Column(from + count)];
+        if cells.iter().any(|cell| cell.flags.intersects(Flags::WIDE_CHAR | Flags::WIDE_CHAR_SPACER)) {
+            return 0;
+        }
+        for (cell, byte) in cells.iter_mut().zip(text) {
+            (cell.c, cell.fg, cell.bg, cell.flags, cell.extra) = (char::from(*byte), fg, bg, flags, None);
+        }
+        grid.cursor.point.column = Column(from + count);
+        self.touch();
+        count
+    }
+
     /// Whether the cell that a combining character would join has its share already.
     pub(super) fn is_full_of_combining(&self) -> bool {
         let grid = self.term.grid();
@@ -103,12 +178,14 @@ impl Model {
     /// Brings the alternate screen to the front; the normal one keeps `saved` as its saved cursor.
     pub(super) fn enter(&mut self, saved: Cursor<Cell>) {
         self.behind = saved;
+        self.touch_all();
         self.term.swap_alt();
     }
 
     /// Brings the normal screen back; the cursor stays where it is.
     pub(super) fn leave(&mut self) {
         if self.has(TermMode::ALT_SCREEN) {
+            self.touch_all();
             let cursor = self.term.grid().cursor.clone();
             self.term.swap_alt();
             let grid = self.term.grid_mut();
@@ -129,8 +206,9 @@ impl Model {
         point.line = Line(i32::try_from(to).unwrap_or(0));
     }
 
-    /// Half of a wide character is a blank.
+    /// After a change of the cursor's row: half of a wide character is a blank.
     pub(super) fn mend_line(&mut self) {
+        self.touch();
         let columns = self.term.columns();
         let grid = self.term.grid_mut();
         let line = grid.cursor.point.line;

@@ -49,8 +49,6 @@ impl Handler for Model {
         move_backward(count: usize);
         backspace();
         carriage_return();
-        scroll_up(count: usize);
-        scroll_down(count: usize);
         move_forward_tabs(count: u16);
         save_cursor_position();
         terminal_attribute(attribute: Attr);
@@ -68,7 +66,13 @@ impl Handler for Model {
         if !c.is_ascii() && c.width() == Some(0) && self.is_full_of_combining() {
             return;
         }
+        let cursor = &self.term.grid().cursor;
+        if cursor.input_needs_wrap || (!c.is_ascii() && cursor.point.column == self.term.last_column()) {
+            // It wraps, perhaps, and that may scroll.
+            self.touch_all();
+        }
         self.term.input(c);
+        self.touch();
         if self.has(TermMode::INSERT) {
             self.mend_line();
         }
@@ -147,8 +151,19 @@ impl Handler for Model {
         cursor.point.column = Column(to);
     }
 
+    fn scroll_up(&mut self, count: usize) {
+        self.touch_all();
+        self.term.scroll_up(count);
+    }
+
+    fn scroll_down(&mut self, count: usize) {
+        self.touch_all();
+        self.term.scroll_down(count);
+    }
+
     fn linefeed(&mut self) {
         self.settle_wrap();
+        self.touch_by_line_feed();
         self.term.linefeed();
         if self.has(TermMode::LINE_FEED_NEW_LINE) {
             self.term.carriage_return();
@@ -157,16 +172,19 @@ impl Handler for Model {
 
     fn newline(&mut self) {
         self.settle_wrap();
+        self.touch_by_line_feed();
         self.term.newline();
     }
 
     fn reverse_index(&mut self) {
         self.settle_wrap();
+        self.touch_all();
         self.term.reverse_index();
     }
 
     fn insert_blank_lines(&mut self, count: usize) {
         if self.is_inside() {
+            self.touch_all();
             self.term.insert_blank_lines(count);
             self.term.carriage_return();
         }
@@ -174,14 +192,22 @@ impl Handler for Model {
 
     fn delete_lines(&mut self, count: usize) {
         if self.is_inside() {
+            self.touch_all();
             self.term.delete_lines(count);
             self.term.carriage_return();
         }
     }
 
     fn clear_screen(&mut self, mode: ClearMode) {
+        let point = self.term.grid().cursor.point;
+        let line = usize::try_from(point.line.0).unwrap_or(0);
+        let cleared = match mode {
+            ClearMode::Below => line..self.marks.len(),
+            ClearMode::Above => 0..line + 1,
+            ClearMode::All | ClearMode::Saved => 0..self.marks.len(),
+        };
+        self.marks[cleared].iter_mut().for_each(|mark| mark.touched = true);
         let grid = self.term.grid_mut();
-        let point = grid.cursor.point;
         let keeps_last = matches!(mode, ClearMode::Below) && grid.cursor.input_needs_wrap;
         let last = keeps_last.then(|| grid[point.line][point.column].clone());
         if matches!(mode, ClearMode::Above) && point.line == 1 {
@@ -225,6 +251,7 @@ impl Handler for Model {
     }
 
     fn reset_state(&mut self) {
+        self.touch_all();
         self.term.reset_state();
         self.region = (0, self.term.screen_lines());
         self.tabs = default_tabs(self.term.columns());
@@ -233,6 +260,7 @@ impl Handler for Model {
     }
 
     fn decaln(&mut self) {
+        self.touch_all();
         self.term.decaln();
         self.goto(0, 0);
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::executor::mask::{Mask, Masked, Rules};
 use crate::executor::screen::{Screen, Snapshot};
 use crate::executor::session::{Frame, Live, Session, Sessions};
-use crate::executor::strip::Strip;
+use crate::executor::strip::{Piece, Strip};
 use crate::id::TaskId;
 
 /// What a program wrote at one moment, or the terminal's new size.
@@ -334,6 +334,72 @@ proptest! {
         for copy in &mut late {
             copy.feed(b"\x1b[?1049l");
             assert_same(copy, &ours.screen, "behind");
+        }
+    }
+}
+
+/// A stream as the model gets it, without a mask.
+fn stripped(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Strip::new().feed(bytes, &mut |piece| match piece {
+        Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Piece::Sequence(bytes) => out.extend_from_slice(bytes),
+        Piece::Osc(osc, _) => out.extend([b"\x1b]", osc, b"\x1b\\"].concat()),
+    });
+    out
+}
+
+/// Parts of secrets, and of what looks like one.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let parts = vec![
+        "hunter22-and-more",
+        "hunter22",
+        "hunter22-",
+        "and-more",
+        "22-and",
+        "h",
+        "e",
+        "*",
+        "\r\n",
+        " | ",
+        "aHVudGVyMjIt",
+        "YW5kLW1vcmU",
+        "ghp_",
+        "0123456789abcdefghijklmnopqrstuvwxyz",
+        "-----BEGIN PRIVATE KEY-----",
+        "MIIEvQIBADAN\r\n",
+        "\x1b[H",
+        "\x1b[4;9H",
+    ];
+    prop::sample::select(parts).prop_map(|part| part.as_bytes().to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn text_that_is_written_at_once_is_as_if_written_by_letters(steps in prop::collection::vec(step(), 1..40)) {
+        let bytes = stripped(&steps.concat());
+        let (mut whole, mut letters) = (Screen::new(12, 5), Screen::new(12, 5));
+        whole.feed(&bytes);
+        bytes.iter().for_each(|byte| letters.feed(&[*byte]));
+        assert_same(&whole, &letters, &format!("{:?}", String::from_utf8_lossy(&bytes)));
+    }
+
+    #[test]
+    fn looking_at_what_changed_finds_what_looking_at_all_finds(
+        steps in prop::collection::vec(prop_oneof![2 => part(), 1 => step()], 1..40),
+    ) {
+        let rules = Rules::new(["hunter22-and-more"]);
+        let (mut ours, mut all) = (Screen::new(24, 6), Screen::new(24, 6));
+        for (at, step) in steps.iter().enumerate() {
+            let bytes = stripped(step);
+            ours.feed(&bytes);
+            all.feed(&bytes);
+            all.forget_looks();
+            let place = || format!("after step {at} of {:?}", String::from_utf8_lossy(&steps.concat()));
+            assert_eq!(ours.conceal(&rules), all.conceal(&rules), "{}", place());
+            assert_same(&ours, &all, &place());
         }
     }
 }
