@@ -34,6 +34,7 @@ pub use upstream::Upstream;
 use crate::env;
 use crate::gates::ToolGates;
 use crate::id::TaskId;
+use crate::policy::Cleared;
 use session::{Session, Sessions};
 
 /// What can be configured.
@@ -184,11 +185,12 @@ impl Gateway {
         format!("http://{}", self.address)
     }
 
-    /// Lets one attempt of a task in. `secrets` are values that must not show in what the upstream says about errors.
+    /// Lets one attempt of a task in. Its agent may tell the model a stand-in, and the model gets this envelope. `secrets`
+    /// are values that must not show in what the upstream says about errors.
     #[must_use]
-    pub fn open(&self, task: TaskId, upstream: Upstream, secrets: Vec<String>) -> Access {
+    pub fn open(&self, task: TaskId, envelope: Cleared<String>, upstream: Upstream, secrets: Vec<String>) -> Access {
         let token = format!("coda_task_{}", env::hex(&env::random_bytes::<32>()));
-        let session = Arc::new(Session::new(task, upstream, secrets, &self.shared.settings));
+        let session = Arc::new(Session::new(task, envelope, upstream, secrets, &self.shared.settings));
         let key = session::token_key(&token);
         self.shared.sessions.insert(key, session);
         Access { token, guard: AccessGuard { shared: Arc::clone(&self.shared), key } }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The real Hermes behind the gateway, with scripted verdicts and a scripted model: needs no server, no key and, once
-# Hermes is installed, no network. About two minutes, because one call is held for 75 s.
+# Hermes is installed, no network. About a minute.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 CODA_E2E_HERMES=$("$here/setup.sh")

@@ -28,6 +28,8 @@ import asciicast  # noqa: E402
 WAIT_S = 180
 MODEL_KEY = "model-key-of-the-tests"
 ENDED = {"completed", "failed", "timed_out", "cancelled", "denied"}
+# What Hermes would expand or take for a format where it saw the prompt.
+OWN_WORDS = "Write to @file:greeting.txt and not to @url:http://127.0.0.1:9/ or [/bold]."
 # Put together here, so that no scanner of sources takes it for a real one.
 SECRET = "_".join(["ghp", "Zq1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R"])
 
@@ -49,8 +51,8 @@ def conversations(secret_file, canary):
     prepared = terminal("mkdir doomed && echo alive > doomed/file && ls doomed")
     return [
         {"match": "CASE-HARMLESS", "turns": [
-            terminal("echo hello > greeting.txt; pwd; cat greeting.txt"),
-            {"expect": {"contains": ["hello"]}, **result("greeted", artifacts={"greeting": "hello"}, files_changed=["greeting.txt"])},
+            {"expect": {"contains": [OWN_WORDS]}, **terminal("echo hello > greeting.txt; pwd; cat greeting.txt")},
+            {"expect": {"contains": ["hello", OWN_WORDS]}, **result("greeted", artifacts={"greeting": "hello"}, files_changed=["greeting.txt"])},
             {"text": "All done."}]},
         {"match": "CASE-REFUSED", "turns": [
             wiped,
@@ -85,6 +87,7 @@ class Stage:
         script.write_text(json.dumps({"capture": {"io": r"write (/\S+)/result\.json"},
                                       "conversations": conversations(secret_file, self.canary)}))
         self.environment = {
+            **{name: os.environ[name] for name in ["CODA_POLICY_CACHE"] if name in os.environ},
             "PATH": f"{options.hermes}/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.work), "LANG": "C.UTF-8",
             "CODA_HOME": str(self.home), "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1"}
         self.program = options.coda
@@ -164,6 +167,18 @@ class Tasks:
             await asyncio.sleep(0.3)
 
 
+def command_lines(task):
+    """Of the processes of a task: each holds the task's id in its environment."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if task["task_id"].encode() in (process / "environ").read_bytes():
+                lines.append((process / "cmdline").read_bytes())
+        except OSError:  # it has ended, or is somebody else's
+            continue
+    return lines
+
+
 def completed(stage, done, marker):
     """What holds of every task that ended well."""
     broken = [v for r in stage.requests(marker) for v in r["violations"]]
@@ -176,7 +191,7 @@ def completed(stage, done, marker):
 
 
 async def harmless(stage, tasks):
-    done = await tasks.until(await tasks.run("CASE-HARMLESS: greet, please"), {"completed"})
+    done = await tasks.until(await tasks.run(f"CASE-HARMLESS: greet, please. {OWN_WORDS}"), {"completed"})
     completed(stage, done, "CASE-HARMLESS")
     assert (stage.workspace(done) / "greeting.txt").read_text() == "hello\n"
     expected = {"summary": "greeted", "artifacts": {"greeting": "hello"}, "errors": [], "status": "completed"}
@@ -202,6 +217,9 @@ async def held(stage, tasks, marker):
     waiting = await tasks.until(await tasks.run(f"{marker}: clean the folder, please"), {"needs_approval"})
     assert (stage.workspace(waiting) / "doomed/file").exists(), "it ran before anybody decided"
     assert not (stage.workspace(waiting) / "canary").exists(), "it ran before anybody decided"
+    lines = command_lines(waiting)
+    assert any(b"hermes" in line for line in lines), f"nothing is held: {lines}"
+    assert not any(marker.encode() in line for line in lines), f"every process of the user can read the prompt: {lines}"
     approval = waiting["approval"]["approval_id"]
     shown = json.loads(stage.coda("approval", "show", approval, "--json"))
     contents = [item["content"] for item in shown["items"]]

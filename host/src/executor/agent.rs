@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 
 use super::{Launch, StartError};
 
-/// Longest envelope that goes into an argument; a longer one is read from its file.
-const ARGUMENT_BYTES: usize = 100 * 1024;
-
 /// How an agent is called.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kind {
@@ -21,7 +18,7 @@ pub enum Kind {
     Runbook,
     /// Hermes Agent in its one-shot form.
     Hermes,
-    /// A program that reads `$CODA_TASK_DIR/prompt.txt` and writes `result.json` beside it.
+    /// A program that reads `$CODA_TASK_DIR/prompt.txt`, or is told `envelope::STAND_IN` by its arguments, and writes `result.json` beside it.
     #[default]
     Custom,
 }

@@ -2,6 +2,7 @@
 //!
 //! - `request`: what the agent asks, mended and without hosted tools;
 //! - `history`: the agent's messages as the upstream may read them: results screened, refused calls put back;
+//! - `stand_in`: the envelope in the place of the words that stand for it;
 //! - `reader`: what the model answers: text that goes on at once, calls that are held until they are complete;
 //! - `writer`: what the agent gets: as it came where nothing was changed, else rendered anew.
 
@@ -9,6 +10,7 @@ mod history;
 mod reader;
 mod repair;
 mod request;
+mod stand_in;
 mod writer;
 
 pub(in crate::gateway) use history::{compose, round};

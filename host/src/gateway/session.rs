@@ -12,6 +12,7 @@ use super::turn::{Reader, Turn};
 use super::upstream::{Line, Upstream};
 use crate::gates::{ResultVerdict, ToolGates};
 use crate::id::TaskId;
+use crate::policy::Cleared;
 
 /// SHA-256 of a token: tokens themselves are not kept, and not compared.
 pub(in crate::gateway) type TokenKey = Hash;
@@ -45,6 +46,8 @@ impl Sessions {
 /// One task.
 pub(in crate::gateway) struct Session {
     pub(in crate::gateway) task: TaskId,
+    /// What stands for the stand-in in what the model reads.
+    pub(in crate::gateway) envelope: Cleared<String>,
     pub(in crate::gateway) line: Line,
     pub(in crate::gateway) splices: Splices,
     /// Cancelled when the access is closed.
@@ -83,9 +86,16 @@ pub(in crate::gateway) enum Keep {
 }
 
 impl Session {
-    pub(in crate::gateway) fn new(task: TaskId, upstream: Upstream, secrets: Vec<String>, settings: &Settings) -> Self {
+    pub(in crate::gateway) fn new(
+        task: TaskId,
+        envelope: Cleared<String>,
+        upstream: Upstream,
+        secrets: Vec<String>,
+        settings: &Settings,
+    ) -> Self {
         Self {
             task,
+            envelope,
             line: Line::new(upstream, secrets),
             splices: Splices::new(settings.max_remembered_refusals),
             closed: CancellationToken::new(),

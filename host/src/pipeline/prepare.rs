@@ -63,7 +63,7 @@ impl Pipeline {
             answer: answer.as_deref(),
         };
         let envelope = envelope::write(task, Cleared::on_record(on_record), &facts);
-        let access = self.0.parts.gateway.open(task.id.clone(), self.model_of(&task.agent), Vec::new());
+        let access = self.0.parts.gateway.open(task.id.clone(), envelope.clone(), self.model_of(&task.agent), Vec::new());
         let launch = Launch {
             task: task.id.clone(),
             attempt: task.attempt,

@@ -14,6 +14,10 @@ use crate::task::Task;
 const BEGIN: &str = "---CODA-TASK---";
 const END: &str = "---END-CODA-TASK---";
 
+/// What an agent is told in the envelope's place where its prompt would stand on a command line. The gateway puts the
+/// envelope there on the way to the model. Plain words: agents expand and format what looks like more.
+pub const STAND_IN: &str = "(coda hands the text of this task to the model)";
+
 /// What an envelope says besides the prompt.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {

@@ -10,26 +10,22 @@ use std::ffi::OsString;
 
 use serde_json::json;
 
-use super::{ARGUMENT_BYTES, NeededFile, Profile};
+use super::{NeededFile, Profile};
 use crate::executor::Launch;
+use crate::task::envelope::STAND_IN;
 
 /// Tool sets whose every call passes the model, and so the gateway.
 const TOOLS: &str = "terminal,file,todo,memory";
 
-/// One argument item `-q=…`: an envelope that begins with dashes can't be read as a flag.
+/// The task never stands on the command line, which every process of the same user can read, another task's too: Hermes is
+/// told the stand-in, for which the gateway puts the envelope. So Hermes does not expand what the submitter wrote either:
+/// `@file:NAME` and `@url:ADDRESS` in a prompt would be read and fetched before any gate. One item `-q=…` is never a flag.
 pub(super) fn arguments(launch: &Launch) -> Vec<OsString> {
-    let envelope = launch.envelope.get();
-    let prompt = if envelope.len() <= ARGUMENT_BYTES {
-        envelope.clone()
-    } else {
-        let file = launch.task_dir.join("io/prompt.txt");
-        format!("Read the file {} completely. It is your task: do exactly what it says.", file.display())
-    };
     let mut arguments = vec![OsString::from("chat"), "-t".into(), TOOLS.into()];
     if launch.yolo {
         arguments.push("--yolo".into());
     }
-    arguments.push(format!("-q={prompt}").into());
+    arguments.push(format!("-q={STAND_IN}").into());
     arguments
 }
 
@@ -50,6 +46,8 @@ pub(super) fn config(launch: &Launch, profile: &Profile) -> NeededFile {
         },
         "security": {"allow_lazy_installs": false},
         "approvals": {"mode": "off", "cron_mode": "deny"},
+        // A title of its session, from the stand-in, would cost a request to the model and is shown nowhere.
+        "auxiliary": {"title_generation": {"enabled": false}},
     });
     NeededFile { place: "home", path: ".hermes/config.yaml", content: format!("{config:#}\n").into_bytes() }
 }
@@ -60,18 +58,19 @@ mod tests {
     use crate::executor::tests::harness::Stage;
 
     #[test]
-    fn an_envelope_is_never_a_flag_and_a_long_one_is_a_file() {
+    fn the_command_line_holds_nothing_of_the_task() {
         let mut stage = Stage::with("");
-        stage.prompt = "---CODA-TASK---\nTASK".into();
+        stage.prompt = "---CODA-TASK---\nMY-WORDS".into();
         let mut launch = stage.launch();
-        assert_eq!(arguments(&launch), ["chat", "-t", TOOLS, "-q=---CODA-TASK---\nTASK"]);
+        assert_eq!(arguments(&launch), ["chat", "-t", TOOLS, &format!("-q={STAND_IN}")]);
         launch.yolo = true;
         assert_eq!(arguments(&launch)[3], "--yolo");
-        stage.prompt = "x".repeat(ARGUMENT_BYTES + 1);
-        let long = arguments(&stage.launch());
-        assert!(long[3].len() < 1000 && long[3].to_string_lossy().contains("/io/prompt.txt"), "{long:?}");
-        let config: serde_json::Value =
-            serde_json::from_slice(&config(&stage.launch(), &Profile::default()).content).expect("JSON");
+    }
+
+    #[test]
+    fn the_gateway_is_its_only_model() {
+        let launch = Stage::with("").launch();
+        let config: serde_json::Value = serde_json::from_slice(&config(&launch, &Profile::default()).content).expect("JSON");
         assert_eq!(config["model"]["base_url"], "http://127.0.0.1:9/model/v1");
         assert_eq!(
             (&config["model"]["api_key"], &config["security"]["allow_lazy_installs"]),

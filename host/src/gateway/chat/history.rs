@@ -1,13 +1,13 @@
 //! The agent's messages as the upstream may read them: every tool result screened, and the calls that were refused,
 //! which the agent never saw, back in their places with their refusals, so that every call has a result and the model
-//! knows what it tried.
+//! knows what it tried; and the envelope where the agent was told a stand-in of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Request, call_value, repair};
+use super::{Request, call_value, repair, stand_in};
 use crate::gates::ToolGates;
 use crate::gateway::memory::{Refused, Round, Screened, Splice};
 use crate::gateway::model::parse_arguments;
@@ -25,7 +25,8 @@ pub(in crate::gateway) async fn compose(request: &Request, session: &Session, ga
     let mut outbound = Outbound::new(request.exempt_frame());
     let mut tools: HashMap<String, String> = HashMap::new();
     let mut used: Vec<Arc<Splice>> = Vec::new();
-    for message in &request.messages {
+    let told = stand_in::place(&request.messages);
+    for (at, message) in request.messages.iter().enumerate() {
         match message.get("role").and_then(Value::as_str).unwrap_or_default() {
             "tool" => {
                 let id = message.get("tool_call_id").and_then(Value::as_str).unwrap_or_default();
@@ -36,7 +37,11 @@ pub(in crate::gateway) async fn compose(request: &Request, session: &Session, ga
                 tools.extend(tool_names(message));
                 push_assistant(&mut outbound, message, session, &mut used);
             }
-            "user" => outbound.push(Passage::Exempt(Exempt::because(Reason::UserText, message.clone()))),
+            "user" => {
+                let message = message.clone();
+                let message = if told == Some(at) { stand_in::replaced(message, &session.envelope) } else { message };
+                outbound.push(Passage::Exempt(Exempt::because(Reason::UserText, message)));
+            }
             _ => outbound.push(Passage::Exempt(Exempt::because(Reason::SystemPrompt, message.clone()))),
         }
     }

@@ -3,9 +3,10 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::stand::{Reply, Stand, asking, call};
+use super::stand::{Reply, Stand, asking, call, envelope};
 use crate::gateway::{Credential, Upstream};
 use crate::id::TaskId;
+use crate::task::envelope::STAND_IN;
 
 #[tokio::test]
 async fn a_secret_in_a_result_never_reaches_the_upstream_and_is_judged_once() {
@@ -113,13 +114,34 @@ async fn upstream_errors_are_clear_and_hold_no_secret() {
 }
 
 #[tokio::test]
+async fn the_model_reads_the_envelope_where_the_agent_says_its_stand_in() {
+    let stand = Stand::new().await;
+    let history = [
+        json!({"role": "user", "content": STAND_IN}),
+        json!({"role": "assistant", "content": STAND_IN, "tool_calls": [call("c1", "ls")]}),
+        json!({"role": "tool", "tool_call_id": "c1", "content": STAND_IN}),
+    ];
+    for _ in 0..2 {
+        stand.will_stream("ok", &[]);
+        let (status, heard) = stand.ask(&asking(true, &history)).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(!heard.contains("MY-WORDS"), "{heard}");
+    }
+    for number in 0..2 {
+        let sent = stand.request(number);
+        let contents: Vec<&Value> = sent["messages"].as_array().expect("a list").iter().map(|m| &m["content"]).collect();
+        assert_eq!(contents, ["be good", "go", envelope().get(), STAND_IN, STAND_IN]);
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_not_there_or_has_no_credential_is_502() {
     let mut stand = Stand::new().await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let away = Upstream { base_url: format!("http://{closed}/v1"), model: None, credential: None };
     let lost = Upstream { credential: Some(Credential::Env("CODA_NO_SUCH_KEY".into())), ..away.clone() };
     for (upstream, code) in [(away, "upstream_unreachable"), (lost, "upstream_credential")] {
-        stand.access = Some(stand.gateway.open(TaskId::new(), upstream, Vec::new()));
+        stand.access = Some(stand.gateway.open(TaskId::new(), envelope(), upstream, Vec::new()));
         for stream in [true, false] {
             let (status, body) = stand.ask(&asking(stream, &[])).await;
             assert_eq!(status, StatusCode::BAD_GATEWAY);

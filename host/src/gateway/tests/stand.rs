@@ -185,7 +185,7 @@ impl Stand {
         tokio::spawn(async move { running.run(std::future::pending()).await });
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let mut stand = Self { gates, script, gateway, access: None, client, base_url };
-        stand.access = Some(stand.gateway.open(TaskId::new(), stand.upstream(), vec!["exact-secret".into()]));
+        stand.access = Some(stand.gateway.open(TaskId::new(), envelope(), stand.upstream(), vec!["exact-secret".into()]));
         stand
     }
 
@@ -228,6 +228,11 @@ impl Stand {
     pub(super) fn requests(&self) -> usize {
         self.script.requests.lock().expect("requests").len()
     }
+}
+
+/// What the task's agent is to do.
+pub(super) fn envelope() -> Cleared<String> {
+    Cleared::for_test("---CODA-TASK---\nMY-WORDS\n".into())
 }
 
 /// A request with a user's message and more after it.
