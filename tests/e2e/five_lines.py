@@ -1,8 +1,8 @@
-"""From `coda init` to a finished Hermes task: types the lines that README.md shows into a shell, against a scripted model.
+"""From `coda init` to a finished Hermes task: pastes the lines that README.md shows into a shell, against a scripted model.
 
     five_lines.py --coda PROGRAM --hermes FOLDER --work EMPTY_FOLDER
 
-Only URL and NAME are replaced, as a reader would. Installing is done by then, so the line that installs is left out.
+Only URL and NAME are replaced, as a reader would, and nothing waits between the lines. Installing is done by then, so the line that installs is left out.
 """
 
 import argparse
@@ -11,14 +11,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KEY = "model-key-of-the-tests"
 MOST_LINES = 5
-# Between two lines, as somebody who types.
-TYPING_S = 2
+# For all of them, the server's first start included.
+LINES_S = 300
 
 
 def typed_lines():
@@ -47,6 +46,7 @@ def play(options):
     model = subprocess.Popen([sys.executable, str(HERE.parent / "model/server.py"), "--script", str(script), "--key", KEY],
                              stdout=subprocess.PIPE, text=True)
     environment = {"PATH": f"{work}/bin:{options.hermes}/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(work),
+                   **{name: os.environ[name] for name in ["CODA_POLICY_CACHE"] if name in os.environ},
                    "LANG": "C.UTF-8", "MODEL_KEY": KEY, "CODA_SERVER_LISTEN": "127.0.0.1:0", "NO_COLOR": "1"}
     shell = subprocess.Popen(["bash", "--noprofile", "--norc"], env=environment, cwd=work, stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
@@ -57,10 +57,8 @@ def play(options):
             line = re.sub(r"\bURL\b", f"{address}/v1", re.sub(r"\bNAME\b", "scripted", line))
             print(f"$ {line}", flush=True)
             shell.stdin.write(f"{line}\n")
-            shell.stdin.flush()
-            time.sleep(TYPING_S)
         shell.stdin.write("kill %1; wait; echo all lines typed\n")
-        out, _ = shell.communicate(timeout=240)
+        out, _ = shell.communicate(timeout=LINES_S)
     finally:
         model.terminate()
         if shell.poll() is None:

@@ -28,6 +28,7 @@ cat >"$work/kit/play" <<'PLAY'
 set -uo pipefail
 kit=$(cd "$(dirname "$0")" && pwd)
 cache=$("$kit/scripts/setup.sh" clients) || exit 1
+export CODA_POLICY_CACHE=${CODA_POLICY_CACHE:-$cache/policies}
 work=$1
 mkdir -p "$work/tasks" "$work/lines"
 status=0

@@ -13,9 +13,8 @@ that request's turn, such as a path that only the agent's instructions tell. A T
 
     "text"      what the model says                        "calls"   [{"name", "arguments", "id"?}, ...]
     "expect"    {"contains": [..], "absent": [..]} of the request body; a miss is recorded and answered with 400
-    "delay_s"   silence before the first byte              "pieces"  characters per streamed delta (default 7)
     "status"    answer with this HTTP status and an error  "die"     close the connection inside the first tool call
-    "reason"    finish_reason, if it must be a wrong one
+    "reason"    finish_reason, if it must be a wrong one   "pieces"  characters per streamed delta (default 7)
 
 Only requests that carry tools use up a turn: agents also ask for titles and the like, which get the text "side".
 After the last turn the model says "done". A history that breaks a rule of history.py is answered with 400.
@@ -151,7 +150,6 @@ class Handler(BaseHTTPRequestHandler):
         turn, wrong, number = self.script.next(self.path, authorization, body)
         if wrong:
             return self.answer(400, {"error": {"message": "; ".join(wrong), "type": "invalid_request_error"}})
-        time.sleep(turn.get("delay_s", 0))
         if "status" in turn:
             return self.answer(turn["status"], {"error": {"message": "scripted failure", "type": "server_error"}})
         if body.get("stream"):
