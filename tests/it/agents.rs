@@ -82,19 +82,7 @@ fn an_agent_that_talks_at_length_fills_its_result_and_no_list() {
 
 #[test]
 fn an_agent_that_works_on_after_its_call_was_parked_is_ended_and_goes_on_when_it_is_approved() {
-    // It asks as the runbook agent does, and does not listen to the answer.
-    let asks = r#"at=${CODA_GATEWAY_URL#http://}; exec 3<>/dev/tcp/${at%:*}/${at#*:}
-body='{"calls":[{"id":"1","tool":"shell","arguments":{"command":"rm -rf /srv/x"}}]}'
-printf 'POST /agent/calls HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %s\r\n\r\n%s' "$at" "$CODA_GATEWAY_TOKEN" "${#body}" "$body" >&3
-case $(cat <&3) in *'"run"'*) ;; *) sleep 600 ;; esac
-"#;
-    let script = format!("{asks}{DONE}");
-    let agent = format!(
-        "[approval]\nhold_s = 1\n[tasks]\nparked_grace_s = 1\n[agents.own]\nkind = \"custom\"\ncommand = \"/bin/bash\"\narguments = [\"-c\", {}]\n",
-        json!(script)
-    );
-    let roles = format!("{ROLES}[[role]]\nname = \"approver\"\nprincipals = [\"ann@example.com\"]\n");
-    let server = behind_a_proxy_with(&roles, &agent);
+    let server = with_asking_agent("rm -rf /srv/x");
     let (sue, ann) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"));
     let (_, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
     let id = field(&task, "task_id");
@@ -108,4 +96,35 @@ case $(cat <&3) in *'"run"'*) ;; *) sleep 600 ;; esac
     assert_eq!(status, 200, "{voted:#}");
     let ended = sue.wait_for(&id, &["completed", "failed", "denied", "timed_out"]);
     assert_eq!(field(&ended, "status"), "completed", "{ended:#}");
+}
+
+#[test]
+fn of_a_call_with_more_secrets_than_a_policy_lists_none_is_shown() {
+    // Put together in the script, so that no scanner of sources takes them for real ones.
+    let server = with_asking_agent("rm -rf /srv/x; echo$(printf ' ghp''_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7%s' {10..99})");
+    let (sue, ann) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"));
+    let (_, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
+    let waiting = sue.wait_for(&field(&task, "task_id"), &["needs_approval"]);
+    let (status, request) = ann.get(&format!("/v1/approvals/{}", field(&waiting["approval"], "approval_id")));
+    assert_eq!(status, 200, "{request:#}");
+    let content = field(&request["items"][0], "content");
+    assert!(content.starts_with("rm -rf /srv/x; echo ") && content.split(' ').count() == 94, "{content}");
+    assert!(!request.to_string().contains("ghp_a1B2"), "{content}");
+}
+
+/// A server and an agent that asks for this command (in bash's double quotes) as the runbook agent does, and does not
+/// listen where it is not told to run it.
+fn with_asking_agent(command: &str) -> Server {
+    let asks = r#"at=${CODA_GATEWAY_URL#http://}; exec 3<>/dev/tcp/${at%:*}/${at#*:}
+body='{"calls":[{"id":"1","tool":"shell","arguments":{"command":"'"COMMAND"'"}}]}'
+printf 'POST /agent/calls HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %s\r\n\r\n%s' "$at" "$CODA_GATEWAY_TOKEN" "${#body}" "$body" >&3
+case $(cat <&3) in *'"run"'*) ;; *) sleep 600 ;; esac
+"#;
+    let script = format!("{}{DONE}", asks.replace("COMMAND", command));
+    let agent = format!(
+        "[approval]\nhold_s = 1\n[tasks]\nparked_grace_s = 1\n[agents.own]\nkind = \"custom\"\ncommand = \"/bin/bash\"\narguments = [\"-c\", {}]\n",
+        json!(script)
+    );
+    let roles = format!("{ROLES}[[role]]\nname = \"approver\"\nprincipals = [\"ann@example.com\"]\n");
+    behind_a_proxy_with(&roles, &agent)
 }

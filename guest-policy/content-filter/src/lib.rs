@@ -23,8 +23,10 @@ use crate::pattern::{Compiled, PATTERNS};
 pub use crate::settings::Settings;
 use crate::token::TOKENS;
 
-/// Findings of one event; more are masked but not listed.
+/// Findings of one event; more are masked but not listed, or marked by the last one where nothing is masked.
 const MAX_FINDINGS: usize = 64;
+/// What the last finding marks; a call with more is withheld, because the host masks what is marked and shows the rest.
+const MAX_MARKED: usize = 4_096;
 const EXACT: &str = "exact";
 const ASSIGNMENT: &str = "assignment";
 const ADDRESS: &str = "url-password";
@@ -115,7 +117,10 @@ impl Filter for ContentFilter {
         let hidden =
             if gate == Gate::ToolResult && self.settings.instructions { self.hidden.find(text, &places) } else { Vec::new() };
         findings.extend(hidden.iter().take(MAX_FINDINGS).map(hidden_finding));
-        if gate == Gate::ToolCall || masked.is_empty() && hidden.is_empty() {
+        if gate == Gate::ToolCall {
+            return Ok(marked(findings, masked.get(MAX_FINDINGS..).unwrap_or_default()));
+        }
+        if masked.is_empty() && hidden.is_empty() {
             return Ok(Filtered::Unchanged(findings));
         }
         let mut cuts: Vec<(usize, usize, String)> =
@@ -193,6 +198,17 @@ impl ContentFilter {
         let assigned = assigned.into_iter();
         found.extend(assigned.map(|(start, end)| Masked { start, end, family: "secret", kind: ASSIGNMENT }));
     }
+}
+
+/// A call is not changed, and each secret in it is marked: people are shown what is not.
+fn marked(mut findings: Vec<Finding>, more: &[Masked]) -> Filtered {
+    if more.len() >= MAX_MARKED {
+        return Filtered::Withhold(findings);
+    }
+    if let Some(last) = findings.pop() {
+        findings.push(more.iter().fold(last, |last, one| last.at(one.start, one.end)));
+    }
+    Filtered::Unchanged(findings)
 }
 
 /// `[secret:KIND:1a2b]`: the same for the same text, and nothing of it.

@@ -23,7 +23,11 @@ pub(super) struct Ask {
 /// The item that people see and an approval is bound to.
 pub(super) fn item_of(ask: &Ask, judgment: &Judgment, findings: &[Finding]) -> Item {
     let (readable, more) = match &ask.subject {
-        Subject::ToolCall(call) => (tools::shown(call).to_owned(), tools::more(call)),
+        Subject::ToolCall(call) => {
+            // A filter masks more than it lists: what it left is shown, not what its findings name.
+            let seen = tools::screened(call, judgment.screened());
+            (tools::shown(&seen).to_owned(), tools::more(&seen))
+        }
         Subject::Prompt { .. } | Subject::ToolResult { .. } | Subject::Output { .. } => {
             (judgment.screened().to_owned(), String::new())
         }

@@ -53,6 +53,14 @@ pub fn reparse(call: &mut ToolCallSubject) {
     *call = subject(&ToolCall { id: call.id.clone(), tool: call.tool.clone(), arguments, working_directory: None });
 }
 
+/// The call with the arguments that filters left for people to see.
+#[must_use]
+pub fn screened(call: &ToolCallSubject, arguments: &str) -> ToolCallSubject {
+    let mut seen = ToolCallSubject { arguments: arguments.to_owned(), ..call.clone() };
+    reparse(&mut seen);
+    seen
+}
+
 /// What a person should read: the command, the statement, or the arguments.
 #[must_use]
 pub fn shown(subject: &ToolCallSubject) -> &str {
@@ -123,6 +131,14 @@ mod tests {
         }
         assert_eq!(subject(&call("shell", json!({"command": ["echo", "a b"]}))).shell.as_deref(), Some("echo 'a b'"));
         assert_eq!(subject(&call("read_file", json!({"path": "x"}))).shell, None);
+    }
+
+    #[test]
+    fn people_see_the_command_that_filters_left() {
+        let asked = subject(&call("terminal", json!({"command": "T=abc rm x", "workdir": "abc"})));
+        let seen = screened(&asked, r#"{"command":"T=*** rm x","workdir":"***"}"#);
+        assert_eq!((shown(&seen), more(&seen).as_str()), ("T=*** rm x", "workdir: \"***\""));
+        assert_eq!(shown(&screened(&asked, "")), "null", "nothing was left");
     }
 
     #[test]
