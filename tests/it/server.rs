@@ -1,6 +1,7 @@
 //! A server of one test: own CODA_HOME, own port, ended with the test. Its address comes from its first line of output,
 //! so nothing here waits by the clock.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -109,8 +110,7 @@ impl Server {
             .args(arguments)
             .env("CODA_HOME", self.home.path())
             .env("CODA_SERVER_LISTEN", "127.0.0.1:0")
-            // Compiled once for all tests; what a first start costs is the bench's matter.
-            .env("CODA_POLICY_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/policy-cache"))
+            .env("CODA_POLICY_CACHE", policy_cache())
             .env_remove("CODA_TOKEN")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
@@ -219,4 +219,10 @@ pub fn text(output: &Output) -> String {
 /// A field as text.
 pub fn field(value: &Value, name: &str) -> String {
     value.get(name).and_then(Value::as_str).unwrap_or_else(|| panic!("no text '{name}' in {value:#}")).to_owned()
+}
+
+/// Compiled once for all tests, or once for all checkouts where scripts/test.sh says so; what a first start costs is the
+/// bench's matter. A test that looks at a cache or breaks one sets its own.
+fn policy_cache() -> OsString {
+    std::env::var_os("CODA_POLICY_CACHE").unwrap_or_else(|| concat!(env!("CARGO_TARGET_TMPDIR"), "/policy-cache").into())
 }
