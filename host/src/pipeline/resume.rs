@@ -147,7 +147,11 @@ impl Pipeline {
             ..approval.clone()
         };
         let (old, why) = (approval.id.clone(), why.to_owned());
-        self.0.parts.store.call(move |s| s.replace_request(&old, &why, &new)).await
+        match self.0.parts.store.call(move |s| s.replace_request(&old, &why, &new)).await {
+            // The task ended, or somebody asked anew at the same time.
+            Ok(()) | Err(StoreError::Conflict { .. } | StoreError::Ended { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     /// The submitter answers: the words pass the prompt gate, and the next attempt gets them.

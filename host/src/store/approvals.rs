@@ -129,9 +129,16 @@ impl Store {
         })
     }
 
-    /// Asks anew for what an older request asked for, which is withdrawn in the same step.
+    /// Asks anew for what an older request asked for, which is withdrawn in the same step. Refused where the task has
+    /// ended, or the older request with it: an ended task asks nobody, and of two who ask anew one does.
     pub fn replace_request(&self, old: &ApprovalId, why: &str, new: &NewApproval) -> Result<(), StoreError> {
         self.write(|tx| {
+            if get(tx, &new.task)?.status.is_final() {
+                return Err(StoreError::Ended { what: format!("task {}", new.task) });
+            }
+            if !matches!(read_one(tx, old)?.standing, Standing::Open | Standing::Approved) {
+                return Err(StoreError::Conflict { what: format!("request {old}") });
+            }
             withdraw(tx, old, why)?;
             insert_approval(tx, new)
         })

@@ -1,4 +1,7 @@
-//! Verbs over a real database file: what lists show and what retention takes.
+//! Verbs over a real database file: what lists show and what retention takes. `stories` asks the verbs and a model the same.
+
+mod model;
+mod stories;
 
 use std::collections::BTreeMap;
 
@@ -207,6 +210,23 @@ fn a_task_asks_a_bounded_number_of_questions_at_once() {
         }
     };
     assert!(matches!(refused, Err(StoreError::Bound { limit: 32, .. })), "{refused:?} after {asked}");
+}
+
+#[test]
+fn who_asks_anew_asks_once_and_never_for_an_ended_task() {
+    let stand = Stand::new();
+    let old = stand.ask("pat", "approver", env::now_ms());
+    let anew = || Approval { id: ApprovalId::new(), ..old.clone() };
+    stand.store.replace_request(&old.id, "asked anew", &anew()).expect("asked");
+    let second = stand.store.replace_request(&old.id, "asked anew", &anew());
+    assert!(matches!(second, Err(StoreError::Conflict { .. })), "{second:?}");
+    let pending = stand.store.pending_approval(&old.task).expect("it reads").expect("one is open");
+    let reason = Reason { by: EndedBy::Person, code: "cancelled".into(), text: "enough".into() };
+    let end = Happening::End(Status::Cancelled, reason);
+    stand.store.advance(&old.task, "pat", &end, &Patch::default()).expect("ended");
+    let late = stand.store.replace_request(&pending.id, "asked anew", &anew());
+    assert!(matches!(late, Err(StoreError::Ended { .. })), "{late:?}");
+    assert!(stand.store.pending_approval(&old.task).expect("it reads").is_none());
 }
 
 #[test]

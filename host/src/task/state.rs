@@ -156,7 +156,66 @@ mod tests {
         ]
     }
 
+    /// The model: the picture at the head of this file as a table. Everything that is not in it is refused.
+    fn modelled(state: State, happening: &Happening) -> Option<State> {
+        use Status::{Failed, InfoNeeded, NeedsApproval, Queued, Running};
+        use Waiting::{Held, Parked};
+        let to = |status, waiting| Some(State { status, waiting, ..state });
+        match (state.status, state.waiting, happening) {
+            (Queued, None, Happening::Start) => Some(State { status: Running, waiting: None, attempt: state.attempt + 1 }),
+            (Running, None, Happening::Hold) => to(NeedsApproval, Some(Held)),
+            (NeedsApproval, Some(Held), Happening::Release) => to(Running, None),
+            (Running, None, Happening::Park) | (NeedsApproval, Some(Held | Parked), Happening::Park) => {
+                to(NeedsApproval, Some(Parked))
+            }
+            (Running, None, Happening::Ask) | (NeedsApproval, Some(Held), Happening::Ask) => to(InfoNeeded, Some(Parked)),
+            (NeedsApproval | InfoNeeded, Some(Parked), Happening::Resume) => to(Queued, None),
+            (Running, None, Happening::Interrupt { resumable })
+            | (NeedsApproval, Some(Held), Happening::Interrupt { resumable }) => {
+                if *resumable {
+                    to(NeedsApproval, Some(Parked))
+                } else {
+                    to(Failed, None)
+                }
+            }
+            (Queued | Running | NeedsApproval | InfoNeeded, _, Happening::End(end, _)) if end.is_final() => to(*end, None),
+            _ => None,
+        }
+    }
+
+    /// What must be done besides, by where the step leads from and to.
+    fn carried_out(before: State, after: State, effects: &[Effect]) -> Result<(), String> {
+        let clocks_run = |s: State| s.status == Status::Running;
+        let has = |effect| effects.contains(&effect);
+        let held = after.waiting == Some(Waiting::Held);
+        let wrong = match () {
+            () if clocks_run(before) && held && !has(Effect::StopClocks) => "held time counts",
+            () if before.waiting == Some(Waiting::Held) && clocks_run(after) && !has(Effect::ResumeClocks) => {
+                "running time does not count"
+            }
+            () if after.status.is_final() && !has(Effect::EndProcess) && after.status != Status::Failed => {
+                "a process outlives its task"
+            }
+            () if after.status == Status::Queued && !has(Effect::Dispatch) => "a queued task waits for nothing",
+            () => return Ok(()),
+        };
+        Err(format!("{wrong}: {before:?} to {after:?} with {effects:?}"))
+    }
+
     proptest! {
+        #[test]
+        fn every_story_goes_as_the_table_says(story in proptest::collection::vec(happenings(), 0..60)) {
+            let mut state = State { status: Status::Queued, waiting: None, attempt: 0 };
+            for happening in &story {
+                let done = step(state, happening);
+                prop_assert_eq!(done.as_ref().ok().map(|(after, _)| *after), modelled(state, happening), "{:?} {:?}", state, happening);
+                if let Ok((after, effects)) = done {
+                    prop_assert_eq!(carried_out(state, after, &effects), Ok(()));
+                    state = after;
+                }
+            }
+        }
+
         #[test]
         fn waiting_goes_with_waiting_states_and_ends_are_final(story in proptest::collection::vec(happenings(), 0..40)) {
             let mut state = State { status: Status::Queued, waiting: None, attempt: 0 };
