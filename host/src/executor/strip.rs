@@ -1,8 +1,8 @@
 //! Cuts a terminal stream into whole characters and whole sequences, and takes out what must not reach a viewer's
 //! terminal or grow in our own.
 //!
-//! Dropped for everybody: DCS, APC, PM and SOS strings, C1 controls, DEL and the controls that move nothing, and
-//! sequences over their limit. Bytes that are no UTF-8 become U+FFFD. Dropped for viewers: OSC 52 (clipboard), OSC 8 links
+//! Dropped for everybody: DCS, APC, PM and SOS strings, C1 controls, DEL and the controls that move nothing, sequences
+//! over their limit, and what switches away from UTF-8, after which other bytes would be C1 controls. Bytes that are no UTF-8 become U+FFFD. Dropped for viewers: OSC 52 (clipboard), OSC 8 links
 //! that are not http(s), long titles, and every OSC that is not a title, a link or a colour. A character or a sequence
 //! that is not complete waits: whoever joins between two pieces misses no half of one.
 
@@ -218,8 +218,9 @@ impl Strip {
 
     fn sequence_end(&mut self, byte: u8, to: &mut impl FnMut(Piece<'_>)) -> State {
         self.held.push(byte);
-        // The end of a string that has ended already.
-        if self.held != b"\x1b\\" {
+        let string_end = self.held == b"\x1b\\";
+        let encoding = self.held.starts_with(b"\x1b%");
+        if !string_end && !encoding {
             to(Piece::Sequence(&self.held));
         }
         self.abort()
@@ -227,7 +228,8 @@ impl Strip {
 
     fn osc_end(&mut self, to: &mut impl FnMut(Piece<'_>)) -> State {
         let audience = if viewers_may_see(&self.held) { Audience::All } else { Audience::Model };
-        if !self.held.iter().any(u8::is_ascii_control) {
+        // C1 controls too: one of them ends the string, the next begins another.
+        if std::str::from_utf8(&self.held).is_ok_and(|text| !text.contains(char::is_control)) {
             to(Piece::Osc(&self.held, audience));
         }
         self.abort()
@@ -335,6 +337,13 @@ mod tests {
         check("é\u{9d}52;c;aGk=\u{9c}\u{a0}", "é52;c;aGk=\u{a0}");
         check("\x1b[1;31mred\x1b[0m\x1b(B\x1bM", "\x1b[1;31mred\x1b[0m\x1b(B\x1bM");
         check("\x1b]2;never ended \x1b[1mx", "\x1b[1mx");
+        // C1 controls, behind ESC and inside of a string that is let through otherwise.
+        check("a\x1b\u{90}q\u{9c}b\x1b\u{e9}", "aqb\u{e9}");
+        check("a\x1b]2;t\u{9c}\u{9d}52;c;aGk=\u{9c}\x1b\\b", "ab");
+        // Controls inside of a sequence do not hide what it is.
+        check("a\x1b\n]52;c;aGk=\x07b\x1b\x7f]52;c;aGk=\x07\x1b\r\x1b\x00Pq\x1b\\c\x1b\t[1mx", "a\nb\rc\t\x1b[1mx");
+        // Nothing switches away from UTF-8.
+        check("a\x1b%@b\x1b%/Gc\x1b%\x1b[1md", "abc\x1b[1md");
     }
 
     #[test]
