@@ -4,6 +4,8 @@
 //! the command, which stands in the judged arguments as a JSON string. So a secret is looked for by its words: as written,
 //! as JSON decodes them and as it encodes them. Where none of these is found, nothing is shown.
 
+use std::collections::BTreeSet;
+
 use crate::policy::contract::{Effect, Finding, Subject};
 
 const MASK: &str = "[masked]";
@@ -11,17 +13,27 @@ const MASK: &str = "[masked]";
 const WITHHELD: &str = "[withheld: it holds a secret that cannot be masked in place]";
 /// A line of a secret that is at least this long is masked by itself too, bytes: shorter ones are ordinary words.
 const LINE_BYTES: usize = 12;
+/// Different forms of secrets that are looked for in one subject; where there are more, it is withheld.
+const MAX_FORMS: usize = 2_048;
+/// Places of other findings that are looked for.
+const MAX_MARKED: usize = 4_096;
 
 /// Texts that together show one subject, without the secrets that `findings` disclose. `screened` is what filters left of
 /// it: where it is still what was judged, every secret must be found in one of the texts, or all of them are withheld.
 #[must_use]
 pub fn masked<const N: usize>(texts: [&str; N], subject: &Subject, screened: &str, findings: &[Finding]) -> [String; N] {
-    let secrets: Vec<Secret> = disclosing(findings).flat_map(|f| words(f, subject)).map(Secret::new).collect();
-    let placed = disclosing(findings).all(|f| !f.spans.is_empty()) && secrets.iter().all(|s| texts.iter().any(|t| s.is_in(t)));
-    if screened == subject.content() && !placed {
-        return texts.map(|_| WITHHELD.to_owned());
+    let withheld = || texts.map(|_| WITHHELD.to_owned());
+    let Some(named) = distinct(disclosing(findings).flat_map(|f| words(f, subject))) else { return withheld() };
+    let secrets: Vec<Secret> = named.into_iter().map(Secret::new).collect();
+    let Some(forms) = distinct(secrets.iter().flat_map(Secret::forms)) else { return withheld() };
+    let placed = || {
+        disclosing(findings).all(|f| words(f, subject).next().is_some())
+            && secrets.iter().all(|s| texts.iter().any(|t| s.is_in(t)))
+    };
+    if screened == subject.content() && !placed() {
+        return withheld();
     }
-    texts.map(|text| secrets.iter().fold(text.to_owned(), |text, secret| secret.hidden_in(text)))
+    texts.map(|text| hidden(text, &forms))
 }
 
 /// Where the words that the other findings are about stand in `content`: byte ranges, each with its rule code.
@@ -31,6 +43,7 @@ pub fn marked(content: &str, subject: &Subject, findings: &[Finding]) -> Vec<(u3
         .iter()
         .filter(|f| f.effect != Effect::Disclose)
         .flat_map(|f| words(f, subject).map(move |words| (words, f)))
+        .take(MAX_MARKED)
         .filter_map(|(words, finding)| {
             let start = content.find(words)?;
             Some((u32::try_from(start).ok()?, u32::try_from(start + words.len()).ok()?, finding.code.clone()))
@@ -38,17 +51,48 @@ pub fn marked(content: &str, subject: &Subject, findings: &[Finding]) -> Vec<(u3
         .collect()
 }
 
+/// Each word once; `None` where there are more than the host looks for.
+fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Option<BTreeSet<&'a str>> {
+    let mut found = BTreeSet::new();
+    for word in words {
+        found.insert(word);
+        if found.len() > MAX_FORMS {
+            return None;
+        }
+    }
+    Some(found)
+}
+
 fn disclosing(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
     findings.iter().filter(|f| f.effect == Effect::Disclose)
 }
 
+/// What a finding's spans cover, in whole characters: a policy that counts otherwise covers one more, never one less.
 fn words<'a>(finding: &'a Finding, subject: &'a Subject) -> impl Iterator<Item = &'a str> {
     let text = subject.spanned(finding);
-    let words = finding.spans.iter().filter_map(move |(start, end)| text.get(*start as usize..*end as usize));
-    words.filter(|words| !words.is_empty())
+    let whole = |(start, end): &(u32, u32)| (text.floor_char_boundary(*start as usize), text.ceil_char_boundary(*end as usize));
+    finding.spans.iter().map(whole).filter_map(|(start, end)| text.get(start..end)).filter(|words| !words.is_empty())
 }
 
-/// A secret in each form that it may be read in, the longest first, so that none leaves a part of another.
+/// One mask for each run of secrets, all found before any is masked: those that overlap leave no rest, and no mask is
+/// looked through.
+fn hidden(text: &str, forms: &BTreeSet<&str>) -> String {
+    let mut found: Vec<(usize, usize)> =
+        forms.iter().flat_map(|form| text.match_indices(form).map(|(at, words)| (at, at + words.len()))).collect();
+    found.sort_unstable();
+    let (mut shown, mut done) = (String::with_capacity(text.len()), 0);
+    for (start, end) in found {
+        if start >= done {
+            shown.push_str(&text[done..start]);
+            shown.push_str(MASK);
+        }
+        done = done.max(end);
+    }
+    shown.push_str(&text[done..]);
+    shown
+}
+
+/// A secret in each form that it may be read in.
 struct Secret {
     whole: Vec<String>,
     lines: Vec<String>,
@@ -59,9 +103,9 @@ impl Secret {
         let decoded = serde_json::from_str::<String>(&format!("\"{words}\"")).ok();
         let quoted = serde_json::Value::from(words).to_string();
         let encoded = quoted[1..quoted.len() - 1].to_owned();
-        let mut whole: Vec<String> = [Some(words.to_owned()), decoded, Some(encoded)].into_iter().flatten().collect();
-        whole.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        whole.dedup();
+        // Decoded, `\"\"` is no words at all.
+        let whole: Vec<String> =
+            [Some(words.to_owned()), decoded, Some(encoded)].into_iter().flatten().filter(|form| !form.is_empty()).collect();
         let lines = whole.iter().flat_map(|form| form.lines()).filter(|line| line.len() >= LINE_BYTES);
         Self { lines: lines.map(str::to_owned).collect(), whole }
     }
@@ -70,8 +114,8 @@ impl Secret {
         self.whole.iter().any(|form| text.contains(form))
     }
 
-    fn hidden_in(&self, text: String) -> String {
-        self.whole.iter().chain(&self.lines).fold(text, |text, form| text.replace(form, MASK))
+    fn forms(&self) -> impl Iterator<Item = &str> {
+        self.whole.iter().chain(&self.lines).map(String::as_str)
     }
 }
 
@@ -158,7 +202,28 @@ mod tests {
         assert_eq!(masked(["deploy", "hunter2"], &call, &arguments, std::slice::from_ref(&found)), ["deploy", MASK]);
         // A filter has cut it out before.
         assert_eq!(masked(["deploy ***"], &call, "deploy ***", std::slice::from_ref(&found)), ["deploy ***"]);
-        let nowhere = Finding { spans: Vec::new(), ..found };
-        assert_eq!(masked(["deploy hunter2"], &call, &arguments, &[nowhere]), [WITHHELD]);
+        for spans in [Vec::new(), vec![(3, 3)]] {
+            let nowhere = Finding { spans, ..found.clone() };
+            assert_eq!(masked(["deploy hunter2"], &call, &arguments, &[nowhere]), [WITHHELD]);
+        }
+    }
+
+    fn shown_without(text: &str, spans: &[(u32, u32)]) -> String {
+        let subject = Subject::Output { content: text.to_owned() };
+        let disclosing = |span: &(u32, u32)| Finding { spans: vec![*span], ..finding(Effect::Disclose, "", "", text) };
+        let [shown] = masked([text], &subject, text, &spans.iter().map(disclosing).collect::<Vec<_>>());
+        shown
+    }
+
+    #[test]
+    fn secrets_leave_no_rest_and_masks_do_not_grow() {
+        assert_eq!(shown_without("abcdefghi tail", &[(0, 6), (3, 9)]), "[masked] tail", "they overlap");
+        assert_eq!(shown_without("a中b", &[(2, 3)]), "a[masked]b", "the span lies inside of a character");
+        assert_eq!(shown_without("ma", &[(0, 1), (1, 2)].repeat(40)), "[masked][masked]", "a mask is none of the words");
+        let text: String = (0..3_000_u32).filter_map(|n| char::from_u32(0x4e00 + n)).collect();
+        let many: Vec<(u32, u32)> = (0..3_000).map(|n| (n * 3, n * 3 + 3)).collect();
+        assert!(shown_without(&text, &many) == WITHHELD, "too many to look for");
+        let often = [vec![(0, 1); 3_000], vec![(2, 3)]].concat();
+        assert_eq!(shown_without("a-b", &often), "[masked]-[masked]", "one that is named often counts once");
     }
 }
