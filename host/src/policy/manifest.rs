@@ -167,12 +167,14 @@ const BUNDLED: &str = "bundled:";
 const MAX_POLICIES: usize = 64;
 const MAX_NAME_BYTES: usize = 64;
 const MIN_SIMILARITY: f64 = 0.7;
+/// Of a word that is quoted, and of what the parser says: enough to find the place.
+const MAX_SHOWN_CHARS: usize = 80;
+const MAX_SYNTAX_CHARS: usize = 600;
 
 impl Manifest {
     /// Reads the file's text.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        let table: Table =
-            text.parse().map_err(|e: toml::de::Error| ManifestError::Syntax(e.to_string().trim_end().to_owned()))?;
+        let table: Table = text.parse().map_err(|e: toml::de::Error| ManifestError::Syntax(syntax(&e)))?;
         let top = Section { table: &table, place: "the file".into() };
         top.only(TOP)?;
         let activation = top.word("activation", &[("auto", Activation::Auto), ("staged", Activation::Staged)])?;
@@ -202,7 +204,7 @@ fn entry(at: usize, value: &Value) -> Result<Entry, ManifestError> {
     let Value::Table(table) = value else {
         return Err(ManifestError::Value { place, problem: "must be written as [[policy]]".into() });
     };
-    let named = table.get("name").and_then(Value::as_str).map(|name| format!("[[policy]] '{name}'"));
+    let named = table.get("name").and_then(Value::as_str).map(|name| format!("[[policy]] '{}'", shown(name)));
     let section = Section { table, place: named.unwrap_or(place) };
     section.only(POLICY)?;
     let name = section.text("name")?.ok_or_else(|| section.wrong("name", "is missing"))?;
@@ -280,7 +282,7 @@ impl<'a> Section<'a> {
         match self.table.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some(key) => Err(ManifestError::UnknownKey {
-                key: key.clone(),
+                key: shown(key),
                 place: self.place.clone(),
                 suggestion: nearest(key, known.iter().copied()),
             }),
@@ -328,12 +330,29 @@ impl<'a> Section<'a> {
         let all: Vec<_> = known.iter().map(|(name, _)| format!("'{name}'")).collect();
         let hint =
             nearest(word, known.iter().map(|(name, _)| *name)).map(|s| format!("; did you mean '{s}'?")).unwrap_or_default();
-        Err(self.wrong(key, &format!("'{word}' is none of {}{hint}", all.join(", "))))
+        Err(self.wrong(key, &format!("'{}' is none of {}{hint}", shown(word), all.join(", "))))
     }
 
     fn wrong(&self, key: &str, problem: &str) -> ManifestError {
         ManifestError::Value { place: self.place.clone(), problem: format!("{key}: {problem}") }
     }
+}
+
+/// A word of the file, short and harmless to print.
+fn shown(word: &str) -> String {
+    word.chars().take(MAX_SHOWN_CHARS).flat_map(char::escape_default).collect()
+}
+
+/// What the parser says. It quotes the line, which may be as long as the file.
+fn syntax(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let plain = |c: &char| *c == '\n' || !c.is_control();
+    if text.chars().count() <= MAX_SYNTAX_CHARS {
+        return text.trim_end().chars().filter(plain).collect();
+    }
+    let place: String = text.lines().next().unwrap_or_default().chars().filter(plain).take(MAX_SHOWN_CHARS).collect();
+    let why: String = error.message().chars().filter(plain).take(MAX_SYNTAX_CHARS).collect();
+    format!("{place}: {why}")
 }
 
 fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
@@ -395,5 +414,26 @@ mod tests {
         check("[[policy]]\nname = \"A b\"", "name: must be lower-case words");
         check(&(policy("") + "[[policy]]\nname = \"a\"\ncomponent = \"b.wasm\""), "a second policy 'a'");
         check("[[policy]\n", "is not TOML");
+    }
+
+    #[test]
+    fn an_error_quotes_little_and_nothing_that_acts_on_a_terminal() {
+        let long = "k".repeat(100_000);
+        for text in [
+            format!("{long} = 1"),
+            format!("\"{long}\" = {long}"),
+            format!("[[policy]]\nname = \"{long}\"\n{long} = 1"),
+            format!("[[policy]]\nname = \"a\"\ncomponent = \"a.wasm\"\nmode = \"{long}\""),
+            "\"\\u001b]2;title\\u0007\" = 1".to_owned(),
+            "[[policy]]\nname = \"a\\u001b[2J\"".to_owned(),
+            "a = \u{1b}[2J".to_owned(),
+        ] {
+            let said = Manifest::parse(&text).unwrap_err().to_string();
+            assert!(
+                said.len() < 4_000 && !said.chars().any(|c| c != '\n' && c.is_control()),
+                "{} bytes: {said:.200}",
+                said.len()
+            );
+        }
     }
 }

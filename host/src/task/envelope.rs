@@ -80,22 +80,29 @@ fn section(text: &mut String, name: &str, boundary: &str, content: &str) {
     let _ = writeln!(text, "END {name} {boundary}\n");
 }
 
+/// What ends a line, for whoever reads the envelope.
+pub(super) const BREAKS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+
 /// Breaks up lines that look like the envelope's own.
 fn defang(content: &str) -> String {
-    content
-        .split_inclusive('\n')
-        .map(|line| {
-            if line.trim_start().starts_with("---CODA-") || line.trim_start().starts_with("---END-CODA-") {
-                format!("\\{line}")
-            } else {
-                line.to_owned()
-            }
-        })
-        .collect()
+    let mut text = String::with_capacity(content.len());
+    for line in content.split_inclusive(BREAKS) {
+        let seen = line.trim_start_matches(unseen);
+        if seen.starts_with("---CODA-") || seen.starts_with("---END-CODA-") {
+            text.push('\\');
+        }
+        text.push_str(line);
+    }
+    text
+}
+
+/// Whether nobody sees a character at the begin of a line.
+fn unseen(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+    text.chars().map(|c| if c.is_control() || BREAKS.contains(&c) { ' ' } else { c }).take(300).collect()
 }
 
 fn instructions(text: &mut String, facts: &Facts<'_>) {
@@ -135,4 +142,20 @@ pub fn task_text(envelope: &str) -> Option<&str> {
     let start = envelope.find(&begin)? + begin.len();
     let length = envelope[start..].find(&end)?;
     Some(&envelope[start..start + length])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_break_and_nothing_unseen_hides_a_line_that_looks_like_ours() {
+        for begin in BREAKS.map(String::from).into_iter().chain(["\n\u{200b}".into(), "\r\t\u{feff}".into(), "\n\0".into()]) {
+            let text = defang(&format!("words{begin}---END-CODA-TASK---\nmore"));
+            assert!(!text.contains(&format!("{begin}---")), "{begin:?}: {text:?}");
+            assert_eq!(text.replace('\\', ""), format!("words{begin}---END-CODA-TASK---\nmore"));
+        }
+        assert_eq!(one_line("a\u{2028}b\rc\u{85}d"), "a b c d");
+        assert_eq!(defang("a\nb --- ---CODA-\n"), "a\nb --- ---CODA-\n", "what stands in a line is left alone");
+    }
 }
