@@ -9,6 +9,8 @@ pub mod agent;
 mod clock;
 pub mod end;
 mod environment;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod mask;
 mod process;
 pub mod progress;

@@ -9,7 +9,7 @@ mod held;
 pub mod keeper;
 pub mod running;
 pub(crate) mod screen;
-mod shown;
+pub(crate) mod shown;
 pub mod tools;
 
 use std::future::Future;

@@ -25,6 +25,9 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod env;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod home;
 pub mod id;
 pub mod shutdown;

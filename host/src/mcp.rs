@@ -13,6 +13,8 @@ mod answers;
 mod arguments;
 mod client;
 mod edge;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod origin;
 mod server;
 mod tools;

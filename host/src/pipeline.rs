@@ -9,6 +9,8 @@
 //! `recover`, and what was running is ended before anything starts.
 
 mod commit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod prepare;
 mod progress;
 mod recover;

@@ -15,6 +15,8 @@ mod compile;
 pub mod contract;
 mod engine;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guest;
 pub mod guests;
 pub mod judgment;

@@ -1,6 +1,8 @@
 //! Tasks: what they are made of. The state machine is in `state`, the text an agent gets in `envelope`.
 
 pub mod envelope;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod state;
 
 use std::collections::BTreeMap;

@@ -144,7 +144,7 @@ fn kind_of(meta: &std::fs::Metadata) -> &'static str {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err("is empty".into());
     }

@@ -4,10 +4,12 @@
 //! DA2), mode questions (DECRQM), colours (OSC 10, 11), program status (OSC 7501). Kitty's keyboard question and
 //! XTVERSION stay unanswered: silence means "not supported".
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod cells;
 mod conceal;
 mod draw;
+#[cfg(test)]
+mod looks;
 mod model;
 mod obey;
 

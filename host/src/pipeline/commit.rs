@@ -21,7 +21,7 @@ use crate::task::{EndedBy, Reason, Status, Task, shortened};
 
 /// What of a result is kept; everything else that an agent writes is dropped.
 const FIELDS: [&str; 7] = ["status", "summary", "feedback", "artifacts", "errors", "plan", "workflow"];
-const MAX_PLAN: usize = 100;
+pub(super) const MAX_PLAN: usize = 100;
 const WITHHELD: &str = "withheld.json";
 
 impl Pipeline {
@@ -306,7 +306,7 @@ fn agent(code: &str, text: String) -> Reason {
 }
 
 /// The calls of a declared plan; what is not a call is left out.
-fn plan_of(result: &Map<String, Value>) -> Vec<ToolCall> {
+pub(super) fn plan_of(result: &Map<String, Value>) -> Vec<ToolCall> {
     let calls = result.get("plan").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     calls
         .iter()

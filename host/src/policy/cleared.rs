@@ -26,7 +26,7 @@ impl<T> Cleared<T> {
     }
 
     /// A cleared value for a test that needs one and no policy.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn for_test(value: T) -> Self {
         Self::by(DecisionId::new(), value)
     }
