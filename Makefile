@@ -1,5 +1,5 @@
 # What people run; .ci/run runs the same. Each recipe is a script, so that it can be read and run by itself.
-.PHONY: help setup check lint test kills demo score bench
+.PHONY: help setup check lint test kills demo score bench fuzz soak
 
 help:         ## This list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /	/' | expand -t 10
@@ -27,3 +27,9 @@ score:        ## How well the bundled policies judge labelled rows: make score C
 
 bench:        ## Benchmarks of the release build, with goals met and missed; takes minutes, on a quiet machine
 	@scripts/bench.sh
+
+fuzz:         ## Ten minutes of libFuzzer for each reader of bytes from outside (CODA_FUZZ_S: seconds)
+	@scripts/fuzz.sh
+
+soak:         ## Half an hour of mixed work: memory, file handles and threads must stay flat (CODA_SOAK_S: seconds)
+	@scripts/soak.sh

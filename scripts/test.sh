@@ -21,6 +21,8 @@ run() {
 }
 
 run cargo test --locked --workspace --no-fail-fast
+# Each reader of bytes from outside, half a minute.
+run env CODA_FUZZ_S="${CODA_FUZZ_S:-30}" scripts/fuzz.sh
 # The browser side that is committed is what its sources make.
 run npm --prefix host/web run --silent check
 # The longer ones, each a script of its own that ends with a non-zero status where something is wrong.
