@@ -155,6 +155,8 @@ fi
 build_tools
 if [ "${1:-all}" = all ]; then
     outside_clients
+    # libFuzzer is C++.
+    have c++ || apt build-essential || fail "a C++ compiler is missing: install build-essential"
     hermes
     browser
     browser_side

@@ -8,6 +8,9 @@ use super::context::{CliError, Context};
 use crate::config::{Config, ConfigError, Flags};
 use crate::{app, config, home, telemetry};
 
+/// Threads for what blocks: the store's verbs, files, compiling policies. None of them waits for another.
+const MAX_BLOCKING_THREADS: usize = 64;
+
 /// Settings for this start only.
 #[derive(Debug, Args)]
 #[command(
@@ -42,6 +45,7 @@ pub(super) fn run(args: ServeArgs, context: &Context, environment: &BTreeMap<Str
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
     runtime.block_on(app::serve(config)).map_err(|e| CliError::Failed(format!("{e:#}")))
