@@ -17,6 +17,9 @@ use crate::task::{Status, Task};
 /// Most requests that one listing looks at: a bound on the time it takes to pass over those of others.
 const MAX_LOOKED_AT: usize = 10_000;
 
+/// The condition on whose tasks they are where they are everybody's.
+const EVERYBODYS: &str = "tenant = ?";
+
 /// Which tasks an inbox holds.
 #[derive(Debug, Clone)]
 pub struct Scope {
@@ -36,7 +39,7 @@ impl Scope {
     fn whose(&self) -> (String, Vec<Value>) {
         let mut parameters = vec![Value::from(self.tenant.clone())];
         if self.others.iter().any(BTreeMap::is_empty) {
-            return ("tenant = ?".to_owned(), parameters);
+            return (EVERYBODYS.to_owned(), parameters);
         }
         let mut whose = vec!["principal = ?".to_owned()];
         parameters.push(self.principal.clone().into());
@@ -55,35 +58,44 @@ impl Scope {
     /// for both would have to look at every task there ever was. The `+` keeps the second from any index but the status'.
     fn page(&self, status: &[Status], before: Option<(Millis, &str)>, limit: u32) -> (String, Vec<Value>) {
         let wanted = if status.is_empty() { &Status::ALL } else { status };
-        let (whose, mut parameters) = self.whose();
-        let (before_ms, before_id) = before.unwrap_or((u64::MAX >> 1, "~"));
-        parameters.extend([signed(before_ms).into(), before_id.to_owned().into(), signed(self.since_ms).into()]);
-        parameters.extend_from_within(..);
+        let (whose, who) = self.whose();
+        let before = before.unwrap_or((u64::MAX >> 1, "~"));
+        // One upper bound: of two, an index would follow either.
+        let older = before.min((self.since_ms, ""));
+        let bound = |(ms, id): (Millis, &str)| [Value::from(signed(ms)), id.to_owned().into()];
+        let mut parameters = who.clone();
+        parameters.extend(bound(before));
+        parameters.push(signed(self.since_ms).into());
+        parameters.extend(who);
+        parameters.extend(bound(older));
         let order = format!("ORDER BY created_ms DESC, id DESC LIMIT {limit}");
         let select = format!("SELECT {COLUMNS} FROM task WHERE");
         let sql = format!(
             "SELECT * FROM ({select} {whose} AND (created_ms, id) < (?, ?) AND created_ms >= ? AND {} {order}) UNION ALL \
-             SELECT * FROM ({select} +{whose} AND (created_ms, id) < (?, ?) AND created_ms < ? AND {} {order}) {order}",
+             SELECT * FROM ({select} +{whose} AND (created_ms, id) < (?, ?) AND {} {order}) {order}",
             one_of(wanted),
             one_of(&open(wanted))
         );
         (sql, parameters)
     }
 
-    /// As with a page; an index that begins with the status answers alone.
+    /// A count for each status, each one range of an index that begins with it: open tasks are in scope however old.
     fn counts(&self) -> (String, Vec<Value>) {
-        let (whose, mut parameters) = self.whose();
-        let plus = if whose == "tenant = ?" { "+" } else { "" };
-        parameters.push(signed(self.since_ms).into());
-        parameters.extend_from_within(..);
-        let select = format!("SELECT status, count(*) AS n FROM task WHERE {plus}{whose}");
-        let sql = format!(
-            "SELECT * FROM ({select} AND created_ms >= ? AND {} GROUP BY status) UNION ALL \
-             SELECT * FROM ({select} AND created_ms < ? AND {} GROUP BY status)",
-            one_of(&Status::ALL),
-            one_of(&open(&Status::ALL))
-        );
-        (sql, parameters)
+        let (whose, who) = self.whose();
+        let plus = if whose == EVERYBODYS { "+" } else { "" };
+        let (mut counts, mut parameters) = (Vec::new(), Vec::new());
+        for status in Status::ALL {
+            parameters.extend_from_slice(&who);
+            let word = status.as_str();
+            let mut count =
+                format!("SELECT '{word}' AS status, count(*) AS n FROM task WHERE {plus}{whose} AND status = '{word}'");
+            if status.is_final() {
+                count += " AND created_ms >= ?";
+                parameters.push(signed(self.since_ms).into());
+            }
+            counts.push(count);
+        }
+        (counts.join(" UNION ALL "), parameters)
     }
 }
 
@@ -121,7 +133,7 @@ impl Store {
             let mut statement = tx.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(parameters))?;
             while let Some(row) = rows.next()? {
-                *counts.entry(row.get("status")?).or_default() += unsigned(row, "n")?;
+                counts.insert(row.get("status")?, unsigned(row, "n")?);
             }
             Ok(counts)
         })
@@ -196,7 +208,7 @@ mod tests {
         let everybodys = Scope { others: vec![BTreeMap::new()], ..own.clone() };
         for (scope, newest, count) in [(&own, "task_inbox", "task_count"), (&everybodys, "task_newest", "task_status")] {
             let counts = plan(&store, scope.counts());
-            assert_eq!(counts.matches(&format!("COVERING INDEX {count} ")).count(), 2, "{counts}");
+            assert_eq!(counts.matches(&format!("COVERING INDEX {count} ")).count(), Status::ALL.len(), "{counts}");
             let page = plan(&store, scope.page(&[], None, 50));
             for step in [format!("INDEX {newest} "), "INDEX task_status (status=? AND created_ms<?)".to_owned()] {
                 assert!(page.contains(&step), "{page}");
