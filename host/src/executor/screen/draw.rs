@@ -39,6 +39,12 @@ pub(super) fn draw(model: &mut Model) -> Vec<u8> {
     pen.out.into_bytes()
 }
 
+/// Whether a row begins with a whole wide character.
+fn begins_wide(grid: &Grid<Cell>, line: Line) -> bool {
+    let has = |column, flag| grid[line][Column(column)].flags.contains(flag);
+    line <= grid.bottommost_line() && has(0, Flags::WIDE_CHAR) && has(1, Flags::WIDE_CHAR_SPACER)
+}
+
 #[derive(Default)]
 struct Pen {
     out: String,
@@ -96,8 +102,9 @@ impl Pen {
         if cell.flags.contains(Flags::WIDE_CHAR_SPACER) && column > 0 && has(column - 1, Flags::WIDE_CHAR) {
             return;
         }
-        // A wide character that did not fit left this cell: its own wrap makes it again.
-        if cell.flags.contains(Flags::LEADING_WIDE_CHAR_SPACER) && wraps && column + 1 == grid.columns() {
+        // A wide character that did not fit left this cell: its own wrap makes it again, if it is still there.
+        let last = wraps && column + 1 == grid.columns();
+        if last && cell.flags.contains(Flags::LEADING_WIDE_CHAR_SPACER) && begins_wide(grid, line + 1) {
             return;
         }
         self.attributes(cell);
