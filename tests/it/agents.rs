@@ -101,15 +101,18 @@ fn an_agent_that_works_on_after_its_call_was_parked_is_ended_and_goes_on_when_it
 #[test]
 fn of_a_call_with_more_secrets_than_a_policy_lists_none_is_shown() {
     // Put together in the script, so that no scanner of sources takes them for real ones.
-    let server = with_asking_agent("rm -rf /srv/x; echo$(printf ' ghp''_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7%s' {10..99})");
+    let server = with_asking_agent(
+        "rm -rf /srv/x$(printf ' ghp''_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q709'); echo$(printf ' ghp''_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7%s' {10..99})",
+    );
     let (sue, ann) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"));
     let (_, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
     let waiting = sue.wait_for(&field(&task, "task_id"), &["needs_approval"]);
     let (status, request) = ann.get(&format!("/v1/approvals/{}", field(&waiting["approval"], "approval_id")));
     assert_eq!(status, 200, "{request:#}");
     let content = field(&request["items"][0], "content");
-    assert!(content.starts_with("rm -rf /srv/x; echo ") && content.split(' ').count() == 94, "{content}");
-    assert!(!request.to_string().contains("ghp_a1B2"), "{content}");
+    assert!(content.starts_with("rm -rf /srv/x [masked]; echo ") && content.split(' ').count() == 95, "{content}");
+    // Nor in what the policy says of it: the path that would go.
+    assert!(!request.to_string().contains("ghp_a1B2"), "{request:#}");
 }
 
 /// A server and an agent that asks for this command (in bash's double quotes) as the runbook agent does, and does not

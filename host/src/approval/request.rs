@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::env::{self, Millis};
 use crate::id::{ApprovalId, DecisionId, TaskId};
-use crate::policy::contract::{Demand, Effect, Finding, Gate, Requirement};
+use crate::policy::contract::{Demand, Effect, Finding, Gate, Requirement, Resource};
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,15 +49,15 @@ pub struct Ground {
     pub code: String,
     /// Effect.
     pub effect: Effect,
-    /// `kind:name:environment`, or empty.
+    /// SHA-256 of `kind:name:environment`, or empty: it is compared and never read, and the name may hold a secret.
     pub target: String,
 }
 
 /// The grounds of findings, sorted, each once.
 #[must_use]
 pub fn grounds(findings: &[Finding]) -> BTreeSet<Ground> {
-    let target =
-        |f: &Finding| f.resource.as_ref().map(|r| format!("{}:{}:{}", r.kind, r.name, r.environment)).unwrap_or_default();
+    let digest = |r: &Resource| env::sha256_hex(format!("{}:{}:{}", r.kind, r.name, r.environment).as_bytes());
+    let target = |f: &Finding| f.resource.as_ref().map(digest).unwrap_or_default();
     findings.iter().map(|f| Ground { code: f.code.clone(), effect: f.effect, target: target(f) }).collect()
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::ask::{Ask, ask_call, item_of, merge_demands, refusal};
 use super::keeper::{Gatekeeper, Passed};
 use super::running::Running;
+use super::shown;
 use super::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
 use crate::approval::request::{Item, Standing, call_key};
 use crate::env;
@@ -133,7 +134,11 @@ impl Gatekeeper {
         let judgment = self.judge(running, ask.subject.clone(), &ask.working_directory).await?;
         Ok(match judgment.verdict.clone() {
             Verdict::Deny { findings } => Err(refusal(&findings)),
-            Verdict::NeedsApproval(demand) => Ok((item_of(&ask, &judgment, &demand.findings), Some(demand), judgment)),
+            Verdict::NeedsApproval(demand) => {
+                let item = item_of(&ask, &judgment, &demand.findings);
+                let seen = shown::demand(&demand, &ask.subject, &judgment.findings);
+                Ok((item, Some(seen), judgment))
+            }
             Verdict::Allow { findings } => Ok((item_of(&ask, &judgment, &findings), None, judgment)),
         })
     }
@@ -156,7 +161,7 @@ impl Gatekeeper {
                         continue;
                     }
                     items.push(item_of(&ask, &judgment, &demand.findings));
-                    demands.push(demand);
+                    demands.push(shown::demand(&demand, &ask.subject, &judgment.findings));
                     last = Some(judgment);
                 }
             }

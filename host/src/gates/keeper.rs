@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::ask::{Ask, item_of, refusal};
 use super::held::Held;
 use super::running::Running;
+use super::shown;
 use crate::approval::request::{Approval, Item, Standing, grounds};
 use crate::approval::tally::covers;
 use crate::approval::{Consumed, consume};
@@ -221,7 +222,8 @@ impl Gatekeeper {
             }
         }
         let item = item_of(ask, judgment, &demand.findings);
-        let request = self.request(running, judgment, demand, vec![item]);
+        let seen = shown::demand(demand, &ask.subject, &judgment.findings);
+        let request = self.request(running, judgment, &seen, vec![item]);
         let id = request.id.clone();
         match self.0.store.call(move |s| s.request_approval(&request)).await {
             // Asked by somebody else between the look and the write: the next round finds theirs.

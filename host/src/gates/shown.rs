@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::contract::{Effect, Finding, Subject};
+use crate::policy::contract::{Demand, Effect, Finding, Subject};
 
 const MASK: &str = "[masked]";
 /// Stands for texts with a secret in them that was not found again.
@@ -23,8 +23,7 @@ const MAX_MARKED: usize = 4_096;
 #[must_use]
 pub fn masked<const N: usize>(texts: [&str; N], subject: &Subject, screened: &str, findings: &[Finding]) -> [String; N] {
     let withheld = || texts.map(|_| WITHHELD.to_owned());
-    let Some(named) = distinct(disclosing(findings).flat_map(|f| words(f, subject))) else { return withheld() };
-    let secrets: Vec<Secret> = named.into_iter().map(Secret::new).collect();
+    let Some(secrets) = secrets(subject, findings) else { return withheld() };
     let Some(forms) = distinct(secrets.iter().flat_map(Secret::forms)) else { return withheld() };
     let placed = || {
         disclosing(findings).all(|f| words(f, subject).next().is_some())
@@ -34,6 +33,31 @@ pub fn masked<const N: usize>(texts: [&str; N], subject: &Subject, screened: &st
         return withheld();
     }
     texts.map(|text| hidden(text, &forms))
+}
+
+/// A demand as people and logs may see it: what a policy says of a call, and what it names as its target, may repeat a
+/// secret that stands in the call.
+#[must_use]
+pub fn demand(demand: &Demand, subject: &Subject, findings: &[Finding]) -> Demand {
+    let secrets = secrets(subject, findings);
+    let forms = secrets.as_ref().and_then(|secrets| distinct(secrets.iter().flat_map(Secret::forms)));
+    let hide = |text: &mut String| *text = forms.as_ref().map_or_else(|| WITHHELD.to_owned(), |forms| hidden(text, forms));
+    let mut seen = demand.clone();
+    hide(&mut seen.reason);
+    for finding in &mut seen.findings {
+        hide(&mut finding.message);
+        if let Some(resource) = &mut finding.resource {
+            hide(&mut resource.name);
+            hide(&mut resource.environment);
+        }
+    }
+    seen
+}
+
+/// What findings disclose, each once; `None` where there is more than the host looks for.
+fn secrets(subject: &Subject, findings: &[Finding]) -> Option<Vec<Secret>> {
+    let named = distinct(disclosing(findings).flat_map(|f| words(f, subject)))?;
+    Some(named.into_iter().map(Secret::new).collect())
 }
 
 /// Where the words that the other findings are about stand in `content`: byte ranges, each with its rule code.
@@ -126,7 +150,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::policy::contract::{Coverage, Reversible, Severity, ToolCallSubject};
+    use crate::policy::contract::{Coverage, Resource, Reversible, Severity, ToolCallSubject};
 
     fn finding(effect: Effect, of: &str, words: &str, text: &str) -> Finding {
         let start = text.find(words).expect("the words are in the text");
@@ -167,6 +191,27 @@ mod tests {
         assert_eq!(content, "TOKEN=[masked] rm -rf data");
         let (start, end, _) = marked(&content, &call, &findings)[0];
         assert_eq!(&content[start as usize..end as usize], "rm -rf data");
+    }
+
+    #[test]
+    fn what_a_policy_says_of_a_call_repeats_no_secret_of_it() {
+        let command = "rm -rf /srv/x abc123-secret";
+        let (call, arguments) = shell(command);
+        let mut delete = finding(Effect::Delete, "shell", "rm -rf", command);
+        delete.message = "abc123-secret would be deleted".into();
+        let resource = Resource { kind: "path".into(), name: "/srv/x abc123-secret".into(), environment: String::new() };
+        delete.resource = Some(resource);
+        let asked = Demand {
+            findings: vec![delete],
+            approvals: Vec::new(),
+            allow_requester: false,
+            expires_after_s: 0,
+            reason: "it names abc123-secret".into(),
+        };
+        let seen = demand(&asked, &call, &[finding(Effect::Disclose, "", "abc123-secret", &arguments)]);
+        assert!(!format!("{seen:?}").contains("abc123"), "{seen:?}");
+        assert_eq!(seen.findings[0].resource.as_ref().map(|r| r.name.as_str()), Some("/srv/x [masked]"));
+        assert_eq!(demand(&asked, &call, &[]), asked);
     }
 
     #[test]
