@@ -33,8 +33,10 @@ pub fn terminal(data: &[u8]) {
     whole.finish();
     pieces.finish();
     let (view, other) = (whole.send(), pieces.send());
-    // A secret that only the screen shows is hidden where a piece ends.
-    if (whole.masked(), pieces.masked()) == (0, 0) {
+    // A secret that only the screen shows is hidden where a piece ends, and what could be the begin of one where nothing
+    // follows for now: what is masked may depend on the cuts, and nothing else.
+    let stars = |text: &[u8]| text.iter().filter(|b| **b == b'*').count();
+    if stars(&view) == stars(bytes) && stars(&other) == stars(bytes) {
         assert_eq!(shown(&view), shown(&other), "what is shown does not depend on where the stream is cut");
     }
     harmless(&view);
