@@ -3,6 +3,8 @@
 //!
 //! Whoever may not see an object gets the very answer that an object which does not exist gets.
 
+mod local;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -106,11 +108,13 @@ impl Bench {
         Person::new(&self.server, "ann@example.com").wait_for(&ended, &["completed"]);
         Things { task, ended, approval, token: field(&self.new_token("ann"), "token_id") }
     }
+}
 
+impl Asks for Bench {
     /// As one of the callers; a page's answer is its status and nothing else.
     fn ask(&self, who: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let mut request = self.client.request(method.parse().expect("a method"), format!("{}{path}", self.server.url));
-        request = match who {
+        let request = self.client.request(method.parse().expect("a method"), format!("{}{path}", self.server.url));
+        let request = match who {
             "nobody" => request,
             "ann's token" => request.bearer_auth(&self.anns_token),
             "eve's token" => request.bearer_auth(&self.eves_token),
@@ -119,24 +123,35 @@ impl Bench {
                 .header("x-proxy-secret", SECRET)
                 .header("origin", &self.server.url),
         };
-        if path.ends_with("/stream") {
-            for (name, value) in UPGRADE {
-                request = request.header(name, value);
-            }
-        }
-        if let Some(body) = body {
-            request = if let Some(form) = body.as_str() {
-                request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned())
-            } else {
-                request.header("content-type", "application/json").body(body.to_string())
-            };
-        }
-        let answer = request.send().expect("an answer");
-        let status = answer.status().as_u16();
-        // What an open terminal says has no end.
-        let text = if status == 101 { String::new() } else { answer.text().expect("a body") };
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        sent(request, path, body)
     }
+}
+
+/// Sends it: its status and its body, JSON or text.
+fn sent(mut request: reqwest::blocking::RequestBuilder, path: &str, body: Option<&Value>) -> (u16, Value) {
+    if path.ends_with("/stream") {
+        for (name, value) in UPGRADE {
+            request = request.header(name, value);
+        }
+    }
+    if let Some(body) = body {
+        request = if let Some(form) = body.as_str() {
+            request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned())
+        } else {
+            request.header("content-type", "application/json").body(body.to_string())
+        };
+    }
+    let answer = request.send().expect("an answer");
+    let status = answer.status().as_u16();
+    // What an open terminal says has no end.
+    let text = if status == 101 { String::new() } else { answer.text().expect("a body") };
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// Callers of a server.
+trait Asks {
+    /// As one of them.
+    fn ask(&self, who: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, Value);
 
     /// A tool as a route: its error codes as the statuses that the REST API has for them.
     fn call(&self, who: &str, tool: &str, arguments: &Value) -> (u16, Value) {
@@ -202,12 +217,16 @@ fn body_of(route: &str) -> Option<Value> {
 
 /// Rows: the route, then a status for each caller.
 fn table() -> Vec<(String, Vec<u16>)> {
-    let rows = TABLE.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
+    rows(TABLE, CALLERS.len())
+}
+
+fn rows(table: &str, callers: usize) -> Vec<(String, Vec<u16>)> {
+    let rows = table.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
     rows.map(|line| {
         let (route, statuses) = line.split_once('|').unwrap_or_else(|| panic!("no | in '{line}'"));
         let statuses: Vec<u16> = statuses.split_whitespace().map(|s| s.parse().expect("a status")).collect();
         let route = route.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(statuses.len(), CALLERS.len(), "{route}");
+        assert_eq!(statuses.len(), callers, "{route}");
         (route, statuses)
     })
     .collect()
@@ -278,11 +297,13 @@ fn routes_are_made_where_the_table_looks_for_them() {
 
 #[test]
 fn every_route_has_its_row() {
-    let rows: BTreeSet<String> = table().into_iter().map(|(route, _)| route).filter(|r| !r.starts_with("TOOL ")).collect();
-    let routes = routes();
-    let missing: Vec<_> = routes.difference(&rows).collect();
-    let gone: Vec<_> = rows.difference(&routes).collect();
-    assert!(missing.is_empty() && gone.is_empty(), "without a row: {missing:#?}; rows without a route: {gone:#?}");
+    for table in [table(), local::table()] {
+        let rows: BTreeSet<String> = table.into_iter().map(|(route, _)| route).filter(|r| !r.starts_with("TOOL ")).collect();
+        let routes = routes();
+        let missing: Vec<_> = routes.difference(&rows).collect();
+        let gone: Vec<_> = rows.difference(&routes).collect();
+        assert!(missing.is_empty() && gone.is_empty(), "without a row: {missing:#?}; rows without a route: {gone:#?}");
+    }
 }
 
 #[test]
