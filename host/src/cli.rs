@@ -119,6 +119,9 @@ enum Command {
     /// coda's own agent, started inside a task's terminal
     #[command(name = "agent-runbook", hide = true)]
     AgentRunbook,
+    /// The process that compiles a policy
+    #[command(name = "policy-build", hide = true)]
+    PolicyBuild,
     /// The process between server and agent
     #[command(name = "sandbox-exec", hide = true)]
     SandboxExec {
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         // Before anything else: these must find a process of one thread.
         Command::AgentRunbook => runbook::run(),
         Command::SandboxExec { words } => sandbox_exec::run(&words),
+        Command::PolicyBuild => ExitCode::from(crate::policy::build::main()),
         command => {
             let format = if cli.json { Format::Json } else { Format::Human };
             match dispatch(command, cli.home, cli.server, format) {
@@ -199,6 +203,7 @@ async fn talk(
         | Command::Agent(_)
         | Command::Completions { .. }
         | Command::AgentRunbook
+        | Command::PolicyBuild
         | Command::SandboxExec { .. } => Err(CliError::Failed("this command does not talk to a server".into())),
     }
 }

@@ -130,10 +130,16 @@ impl Default for Settings {
             sandbox: sandbox::Settings::default(),
             pass_environment: Vec::new(),
             agents: BTreeMap::new(),
-            // /proc/self/exe also names a binary that was replaced on the disk since.
-            own_program: vec![std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")).into()],
+            own_program: own_program(),
         }
     }
+}
+
+/// How this program's own hidden commands are called.
+#[must_use]
+pub fn own_program() -> Vec<OsString> {
+    // /proc/self/exe also names a binary that was replaced on the disk since.
+    vec![std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")).into()]
 }
 
 /// Why an agent could not be started.

@@ -8,6 +8,7 @@
 
 mod answer;
 mod bindings;
+pub(crate) mod build;
 mod cache;
 mod chain;
 pub mod cleared;

@@ -38,3 +38,18 @@ fn a_changed_policy_judges_the_next_chain_and_a_broken_one_never_replaces_it() {
     assert!(back.status.success(), "{}", text(&back));
     assert_eq!(field(&server.runbook(command), "status"), "needs_approval");
 }
+
+#[test]
+fn compiling_takes_its_memory_in_a_process_that_ends() {
+    /// Compiling in the server takes some 250 MiB, and most of it stays.
+    const MOST_MIB: u64 = 150;
+    let mut server = Server::with_config("");
+    let cache = server.path("its-own-cache");
+    server.set("CODA_POLICY_CACHE", &cache.display().to_string());
+    server.run();
+    assert_eq!(std::fs::read_dir(&cache).expect("the cache").count(), 3, "compiled forms");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let peak = peak.expect("the most that was resident") / 1024;
+    assert!(peak < MOST_MIB, "{peak} MiB were resident");
+}

@@ -45,6 +45,7 @@ pub(super) fn policy(config: &Config) -> policy::Settings {
         default_memory_bytes: from.default_memory_bytes,
         max_memory_bytes: from.max_memory_bytes,
         configure_timeout_ms: from.configure_timeout_ms,
+        build_timeout_s: from.build_timeout_s,
         max_component_bytes: from.max_component_bytes,
         max_event_bytes: from.max_event_bytes,
         watch_debounce_ms: from.watch_debounce_ms,
@@ -53,6 +54,7 @@ pub(super) fn policy(config: &Config) -> policy::Settings {
         approval_expires_s: small(config.settings.approval.expires_s),
         cache: config.in_home(&from.cache),
         guests: from.guests.as_deref().map(|folder| config.in_home(folder)),
+        builder: executor::own_program(),
         ..default
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn sections(all: &Sections, problem: &mut dyn FnMut(Problem)) {
         ("tasks.timeout_s", all.tasks.timeout_s),
         ("tasks.max_prompt_bytes", all.tasks.max_prompt_bytes),
         ("approval.expires_s", all.approval.expires_s),
+        ("policy.build_timeout_s", all.policy.build_timeout_s),
         ("executor.columns", all.executor.columns),
         ("executor.rows", all.executor.rows),
         ("server.body_limit_bytes", all.server.body_limit_bytes),

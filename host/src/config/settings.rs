@@ -234,6 +234,8 @@ sections! {
         max_memory_bytes: u64 = 256 * MIB;
         /// Wall time of one policy's configure.
         configure_timeout_ms: u64 = 30_000;
+        /// Wall time of compiling one policy, in a process of its own.
+        build_timeout_s: u64 = 300;
         /// Largest component.
         max_component_bytes: u64 = 64 * MIB;
         /// Largest text of an event; more is denied.
@@ -306,8 +308,8 @@ sections! {
     log => Log / RawLog {
         /// "human" or "json".
         format: String = "human".to_owned();
-        /// What is logged, such as "info" or "info,coda::gateway=debug".
-        filter: String = "info".to_owned();
+        /// What is logged, such as "info" or "info,coda::gateway=debug". The MCP library says several lines for each request.
+        filter: String = "info,rmcp=warn".to_owned();
     }
 }
 

@@ -48,6 +48,11 @@ impl Cache {
         Self(None)
     }
 
+    /// The folder, if there is one.
+    pub(super) fn dir(&self) -> Option<&Path> {
+        self.0.as_deref()
+    }
+
     /// What was compiled from exactly this, if it is there and whole.
     pub(super) fn load(&self, engine: &Engine, key: &str) -> Option<Cached> {
         let path = self.path(engine, key)?;

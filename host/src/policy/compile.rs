@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use wasmtime::component::Component;
 
+use super::build::{self, Built, Order};
 use super::cache::{Cache, Cached};
 use super::contract::Gate;
 use super::engine::{Limits, Runtime};
@@ -100,8 +101,8 @@ fn one(runtime: &Runtime, cache: &Cache, source: &SetSource, spec: &PolicySpec, 
     let (cached, was_cached, mut configure_us) = match cache.load(runtime.engine(), &key) {
         Some(cached) => (cached, true, 0),
         None => {
-            let (built, configure_us) = build(runtime, bytes, &configuration, limits)?;
-            cache.save(runtime.engine(), &key, &built);
+            let order = Order { component: bytes, configuration: &configuration, limits, key: &key };
+            let (built, configure_us) = make(runtime, cache, settings, &order)?;
             (built, false, configure_us)
         }
     };
@@ -128,8 +129,31 @@ fn one(runtime: &Runtime, cache: &Cache, source: &SetSource, spec: &PolicySpec, 
     Ok(Loaded { spec: spec.clone(), guest, description, codes, places, cost })
 }
 
+/// In a process of its own where there is a program for that and a cache to hand it over; else in this one.
+fn make(runtime: &Runtime, cache: &Cache, settings: &Settings, order: &Order<'_>) -> Result<(Cached, u64), String> {
+    if let Some(dir) = cache.dir().filter(|_| !settings.builder.is_empty()) {
+        match build::apart(&settings.builder, settings, dir, order)? {
+            Built::Done { configure_us } => match cache.load(runtime.engine(), order.key) {
+                Some(built) => return Ok((built, configure_us)),
+                None => tracing::warn!("a policy was compiled and could not be cached; it is compiled again in the server"),
+            },
+            Built::NotStarted(error) => {
+                tracing::warn!(%error, "no process could be started to compile a policy; it is compiled in the server");
+            }
+        }
+    }
+    let (built, configure_us) = build(runtime, order.component, order.configuration, order.limits)?;
+    cache.save(runtime.engine(), order.key, &built);
+    Ok((built, configure_us))
+}
+
 /// Snapshots where it can be done and the result starts; else compiles the component as it is.
-fn build(runtime: &Runtime, bytes: &[u8], configuration: &Configuration, limits: Limits) -> Result<(Cached, u64), String> {
+pub(super) fn build(
+    runtime: &Runtime,
+    bytes: &[u8],
+    configuration: &Configuration,
+    limits: Limits,
+) -> Result<(Cached, u64), String> {
     let started = Instant::now();
     let taken = snapshot::take(runtime, bytes, configuration, limits).map_err(|error| root(&error))?;
     let configure_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -1,5 +1,6 @@
 //! What an operator may set about the engine itself. What is set per policy stands in policies.toml (`manifest`).
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::contract::Requirement;
@@ -7,7 +8,7 @@ use super::manifest::Activation;
 use crate::identity::Role;
 
 /// Settings of the policy engine; coda.toml's `[policy]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     /// The folder with policies.toml; relative to CODA_HOME, or absolute.
     pub folder: PathBuf,
@@ -37,6 +38,8 @@ pub struct Settings {
     pub configure_fuel: u64,
     /// Wall time of `configure`.
     pub configure_timeout_ms: u64,
+    /// Wall time of compiling one policy in a process of its own, `configure` and snapshot included.
+    pub build_timeout_s: u64,
     /// Size of a component.
     pub max_component_bytes: u64,
     /// Size of all granted files of one policy together.
@@ -61,6 +64,8 @@ pub struct Settings {
     pub guests: Option<PathBuf>,
     /// Folder of compiled policies, relative to CODA_HOME.
     pub cache: PathBuf,
+    /// How coda's own hidden commands are called, for the one that compiles; empty: this process compiles. Not from the file.
+    pub builder: Vec<OsString>,
 }
 
 const MIB: u64 = 1 << 20;
@@ -83,6 +88,7 @@ impl Default for Settings {
             max_stack_bytes: 512 << 10,
             configure_fuel: 20_000_000_000,
             configure_timeout_ms: 30_000,
+            build_timeout_s: 300,
             max_component_bytes: 64 * MIB,
             max_granted_bytes: 16 * MIB,
             max_granted_files: 1_024,
@@ -95,6 +101,7 @@ impl Default for Settings {
             approval_expires_s: 86_400,
             guests: None,
             cache: PathBuf::from("cache"),
+            builder: Vec::new(),
         }
     }
 }
