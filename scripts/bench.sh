@@ -3,7 +3,7 @@
 #   scripts/bench.sh                     everything, for people
 #   scripts/bench.sh --markdown          the same as docs/benchmarks.md has it
 #   scripts/bench.sh --json FILE         the same for programs, too
-#   scripts/bench.sh chain terminal      only these; chain, fresh, accept, inbox, terminal, memory
+#   scripts/bench.sh chain terminal      only these; chain, fresh, accept, inbox, secrecy, terminal, memory
 # A goal that is missed is said and fails nothing: machines differ. An error fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."

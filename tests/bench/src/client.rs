@@ -29,6 +29,26 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), head })
     }
 
+    /// Connects as a person of whom a proxy in front of coda says who it is.
+    pub(crate) fn person(address: &str, name: &str, secret: &str) -> anyhow::Result<Self> {
+        let mut client = Self::connect(address, "")?;
+        client.head = format!(
+            "HTTP/1.1\r\nhost: {address}\r\nx-forwarded-email: {name}\r\nx-proxy-secret: {secret}\r\n\
+             origin: http://{address}\r\ncontent-type: application/json\r\n"
+        );
+        Ok(client)
+    }
+
+    /// Asks as a person: the status, the body, and the milliseconds.
+    pub(crate) fn ask(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, Value, f64)> {
+        let request = format!("{method} {path} {}content-length: {}\r\n\r\n{body}", self.head, body.len());
+        let begun = Instant::now();
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let (status, answer) = self.answer()?;
+        let time = begun.elapsed().as_secs_f64() * 1e3;
+        Ok((status, serde_json::from_slice(&answer).unwrap_or_default(), time))
+    }
+
     /// Calls a tool: its structured answer, and the milliseconds from the first byte sent to the last one read.
     pub(crate) fn call(&mut self, tool: &str, arguments: &Value) -> anyhow::Result<(Value, f64)> {
         let message =
@@ -37,8 +57,9 @@ impl Client {
         let request = format!("{}content-length: {}\r\n\r\n{body}", self.head, body.len());
         let begun = Instant::now();
         self.stream.get_mut().write_all(request.as_bytes())?;
-        let answer = self.answer()?;
+        let (status, answer) = self.answer()?;
         let time = begun.elapsed().as_secs_f64() * 1e3;
+        ensure!(status == 200, "the server answered {status}");
         let answer: Value = serde_json::from_slice(&answer)?;
         let result = &answer["result"];
         ensure!(result["isError"] == false, "{tool} failed: {answer}");
@@ -52,10 +73,11 @@ impl Client {
         Ok((answer["status"].as_str().context("no status")?.to_owned(), time))
     }
 
-    fn answer(&mut self) -> anyhow::Result<Vec<u8>> {
+    fn answer(&mut self) -> anyhow::Result<(u16, Vec<u8>)> {
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
-        ensure!(line.starts_with("HTTP/1.1 200"), "the server answered {line:?}");
+        let status = line.split(' ').nth(1).and_then(|word| word.parse().ok());
+        let status = status.with_context(|| format!("the server answered {line:?}"))?;
         let mut length = None;
         loop {
             line.clear();
@@ -67,6 +89,6 @@ impl Client {
         }
         let mut body = vec![0; length.context("an answer without content-length")?];
         self.stream.read_exact(&mut body)?;
-        Ok(body)
+        Ok((status, body))
     }
 }

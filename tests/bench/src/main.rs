@@ -17,6 +17,7 @@ mod memory;
 mod native;
 mod place;
 mod report;
+mod secrecy;
 mod server;
 mod terminal;
 
@@ -30,8 +31,8 @@ use crate::place::Place;
 use crate::report::Report;
 
 const USAGE: &str = "usage: coda-bench --coda PROGRAM --rules PROGRAM --guests FOLDER --work FOLDER [--markdown] [--json FILE] [SUBJECT…]\n\
-                     subjects: chain fresh accept inbox terminal memory; all of them where none is named";
-const SUBJECTS: [&str; 6] = ["chain", "fresh", "accept", "inbox", "terminal", "memory"];
+                     subjects: chain fresh accept inbox secrecy terminal memory; all of them where none is named";
+const SUBJECTS: [&str; 7] = ["chain", "fresh", "accept", "inbox", "secrecy", "terminal", "memory"];
 
 /// What the command line says.
 #[derive(Default)]
@@ -104,6 +105,7 @@ async fn measure(subject: &str, place: &Place) -> anyhow::Result<Section> {
             let run = move || match subject.as_str() {
                 "accept" => accept::run(&place),
                 "inbox" => inbox::run(&place),
+                "secrecy" => secrecy::run(&place),
                 _ => memory::run(&place),
             };
             tokio::task::spawn_blocking(run).await?

@@ -27,10 +27,25 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one with this coda.toml and makes a token for its client.
     pub(crate) fn start(place: &Place, config: &str) -> anyhow::Result<Self> {
+        let mut server = Self::launch(place, config, |_| Ok(()))?;
+        let create = ["token", "create", "--role", "submitter", "--secret-only"];
+        let token = Command::new(&server.coda).args(create).env("CODA_HOME", server.home.path()).output()?;
+        ensure!(token.status.success(), "coda token create: {}", String::from_utf8_lossy(&token.stderr));
+        String::from_utf8(token.stdout)?.trim().clone_into(&mut server.token);
+        Ok(server)
+    }
+
+    /// Starts one with this coda.toml and whatever else `prepare` puts into its CODA_HOME.
+    pub(crate) fn launch(
+        place: &Place,
+        config: &str,
+        prepare: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> anyhow::Result<Self> {
         let home = place.folder()?;
         let init = command(place, home.path()).arg("init").stdout(Stdio::null()).status()?;
         ensure!(init.success(), "coda init: {init}");
         std::fs::write(home.path().join("coda.toml"), config)?;
+        prepare(home.path())?;
         let log = std::fs::File::create(home.path().join("server.log"))?;
         let mut child = command(place, home.path()).arg("serve").stdout(Stdio::piped()).stderr(log).spawn()?;
         let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
@@ -46,10 +61,6 @@ impl Server {
                 Err(_) => bail!("coda serve did not say where it listens:\n{}", server.log()),
             }
         }
-        let create = ["token", "create", "--role", "submitter", "--secret-only"];
-        let token = Command::new(&server.coda).args(create).env("CODA_HOME", server.home.path()).output()?;
-        ensure!(token.status.success(), "coda token create: {}", String::from_utf8_lossy(&token.stderr));
-        String::from_utf8(token.stdout)?.trim().clone_into(&mut server.token);
         Ok(server)
     }
 
