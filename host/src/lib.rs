@@ -28,6 +28,7 @@ pub mod env;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod heap;
 pub mod home;
 pub mod id;
 pub mod shutdown;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::context::{CliError, Context};
 use crate::config::{Config, ConfigError, Flags};
-use crate::{app, config, home, telemetry};
+use crate::{app, config, heap, home, telemetry};
 
 /// Threads for what blocks: the store's verbs, files, compiling policies. None of them waits for another.
 const MAX_BLOCKING_THREADS: usize = 64;
@@ -43,6 +43,7 @@ pub(super) fn run(args: ServeArgs, context: &Context, environment: &BTreeMap<Str
     for stray in config::stray_variables(environment) {
         tracing::warn!(variable = %stray.key, "{}", stray.message);
     }
+    heap::bound();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
