@@ -12,23 +12,29 @@
 mod agent;
 mod chat;
 mod credential;
+mod dialect;
 mod exchange;
 mod failure;
 mod memory;
+mod messages;
 mod model;
 mod outbound;
+mod results;
 mod server;
 mod session;
 mod sse;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod units;
 mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 pub use credential::Credential;
+pub use dialect::{Auth, Dialect};
 pub use upstream::Upstream;
 
 use crate::env;
@@ -179,7 +185,7 @@ impl Gateway {
         Ok(Self { shared, listener: Arc::new(listener), address })
     }
 
-    /// Where agents find it, without a slash at the end. Model APIs lie below `/model/v1`, coda's own below `/agent`.
+    /// Where agents find it, without a slash at the end. Model APIs lie below `/model`, coda's own below `/agent`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -116,7 +116,8 @@ pub(super) fn models(config: &Config) -> BTreeMap<String, Upstream> {
             Credential::Command(words) => Some(gateway::Credential::Command(words.clone())),
         };
         let named = (!model.model.is_empty()).then(|| model.model.clone());
-        Some(Upstream { base_url: model.base_url.clone(), model: named, credential })
+        let (dialect, auth) = (model.dialect, model.auth);
+        Some(Upstream { dialect, auth, base_url: model.base_url.clone(), model: named, credential })
     };
     config.agents.iter().filter_map(|(agent, profile)| Some((agent.clone(), upstream(profile.model.as_ref()?)?))).collect()
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::layer::Problem;
+use crate::gateway::{Auth, Dialect};
 
 /// `[agents.NAME]`: a program that tasks may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub enum AgentKind {
 /// `[models.NAME]`: a model behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
+    /// Which API it is.
+    pub dialect: Dialect,
+    /// How the credential is presented.
+    pub auth: Auth,
     /// Such as `https://models.example.com/v1`.
     pub base_url: String,
     /// What the server calls it.
@@ -108,6 +113,8 @@ pub(super) struct RawAgent {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawModel {
+    dialect: Option<String>,
+    auth: Option<String>,
     base_url: String,
     model: String,
     credential: Option<RawCredential>,
@@ -188,9 +195,28 @@ pub(super) fn models(raw: BTreeMap<String, RawModel>, problem: &mut dyn FnMut(Pr
                 Credential::None
             }
         };
-        models.insert(name, Model { base_url: raw.base_url, model: raw.model, credential });
+        let dialect = chosen(&name, "dialect", raw.dialect, &Dialect::ALL.map(|d| (d.name(), d)), problem).unwrap_or_default();
+        let auth = chosen(&name, "auth", raw.auth, &Auth::ALL.map(|a| (a.name(), a)), problem).unwrap_or(dialect.auth());
+        models.insert(name, Model { dialect, auth, base_url: raw.base_url, model: raw.model, credential });
     }
     models
+}
+
+/// One of several words.
+fn chosen<T: Copy>(
+    model: &str,
+    key: &str,
+    given: Option<String>,
+    of: &[(&str, T)],
+    problem: &mut dyn FnMut(Problem),
+) -> Option<T> {
+    let given = given?;
+    let found = of.iter().find(|(name, _)| *name == given).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<String> = of.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        problem(Problem::at(format!("models.{model}.{key}"), format!("'{given}' is none of {}", names.join(", "))));
+    }
+    found
 }
 
 pub(super) fn workspaces(raw: BTreeMap<String, RawWorkspace>, problem: &mut dyn FnMut(Problem)) -> BTreeMap<String, Workspace> {

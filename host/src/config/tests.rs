@@ -76,6 +76,8 @@ fn named_tables_refer_to_each_other() {
     let problem =
         only_problem("[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\ncredential = { env = \"A\", file = \"/b\" }\n");
     assert_eq!(problem.key, "models.m.credential");
+    let problem = only_problem("[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\ndialect = \"mesages\"\n");
+    assert!(problem.key == "models.m.dialect" && problem.message.contains("\"messages\""), "{}", problem.message);
     assert_eq!(only_problem("[agents.runbook]\n").key, "agents.runbook");
     assert_eq!(only_problem("[workspaces.w]\npath = \"relative\"\n").key, "workspaces.w.path");
 }

@@ -2,7 +2,6 @@
 //!
 //! - `request`: what the agent asks, mended and without hosted tools;
 //! - `history`: the agent's messages as the upstream may read them: results screened, refused calls put back;
-//! - `stand_in`: the envelope in the place of the words that stand for it;
 //! - `reader`: what the model answers: text that goes on at once, calls that are held until they are complete;
 //! - `writer`: what the agent gets: as it came where nothing was changed, else rendered anew.
 
@@ -10,20 +9,114 @@ mod history;
 mod reader;
 mod repair;
 mod request;
-mod stand_in;
 mod writer;
 
-pub(in crate::gateway) use history::{compose, round};
-pub(in crate::gateway) use reader::{Malformed, StreamReader, Whole};
+#[cfg(test)]
+pub(in crate::gateway) use reader::StreamReader;
 pub(in crate::gateway) use request::Request;
-pub(in crate::gateway) use writer::{Intact, Source, Writer};
+#[cfg(test)]
+pub(in crate::gateway) use writer::{Source, Writer};
 
 use serde_json::{Value, json};
 
-use super::model::Draft;
+use super::Repairs;
+use super::dialect::{self, Intact, Malformed, malformed};
+use super::memory::Round;
+use super::model::{Draft, Message};
+use super::outbound::{Outbound, Passage};
+use super::session::Session;
+use crate::gates::{Pending, ToolGates};
 
-/// Path below the upstream's base address.
-pub(in crate::gateway) const PATH: &str = "/chat/completions";
+impl dialect::Question for Request {
+    fn stream(&self) -> bool {
+        self.stream
+    }
+
+    fn path(&self, _: Option<&str>) -> String {
+        "/chat/completions".into()
+    }
+
+    fn compose<'a>(&'a self, session: &'a Session, gates: &'a dyn ToolGates) -> Pending<'a, Outbound> {
+        Box::pin(history::compose(self, session, gates))
+    }
+
+    fn round(&self, round: &Round) -> Vec<Passage> {
+        history::round(round)
+    }
+
+    fn answer(&self, repairs: &Repairs) -> Box<dyn dialect::Answer> {
+        let writer = writer::Writer::new(self.stream, repairs.fix_finish_reason);
+        let source = writer::Source::Stream(reader::StreamReader::default());
+        Box::new(Answer { source, writer, repairs: *repairs })
+    }
+}
+
+/// Reader and writer of one answer.
+struct Answer {
+    source: writer::Source,
+    writer: writer::Writer,
+    repairs: Repairs,
+}
+
+impl Answer {
+    fn reader(&self) -> Option<&reader::StreamReader> {
+        match &self.source {
+            writer::Source::Stream(reader) => Some(reader),
+            writer::Source::Whole(_) => None,
+        }
+    }
+}
+
+impl dialect::Answer for Answer {
+    fn begin(&mut self) {
+        self.source = writer::Source::Stream(reader::StreamReader::default());
+    }
+
+    fn event(&mut self, data: &str) -> Result<String, Malformed> {
+        let writer::Source::Stream(reader) = &mut self.source else { return malformed("an event after a whole answer") };
+        Ok(match reader.event(data)? {
+            Some(chunk) => self.writer.through(chunk, reader),
+            None => String::new(),
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.reader().is_none_or(reader::StreamReader::is_done)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.reader().is_none_or(reader::StreamReader::is_finished)
+    }
+
+    fn end(&mut self) -> Result<Message, Malformed> {
+        match &mut self.source {
+            writer::Source::Stream(reader) => reader.message(&self.repairs),
+            writer::Source::Whole(_) => malformed("the end of a stream after a whole answer"),
+        }
+    }
+
+    fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed> {
+        let (whole, message) = reader::Whole::read(body, &self.repairs)?;
+        self.source = writer::Source::Whole(whole);
+        Ok(message)
+    }
+
+    fn set_aside(&mut self, message: &Message) -> String {
+        self.writer.set_aside(&self.source, message)
+    }
+
+    fn finish(&mut self, message: &Message, released: &[Draft], intact: Intact) -> String {
+        self.writer.finish(&self.source, message, released, intact)
+    }
+
+    fn stop(&mut self, words: &str) -> String {
+        self.writer.stop(words)
+    }
+
+    fn text(&self) -> &str {
+        self.writer.text()
+    }
+}
 
 /// A call as the wire has it.
 fn call_value(draft: &Draft) -> Value {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
-use super::chat::{self, Intact, Malformed, Source, StreamReader, Whole, Writer};
+use super::dialect::{Answer, Intact, Malformed, Question};
 use super::failure::Failure;
 use super::memory::{Hash, Refused, Round, Splice};
 use super::model::{Draft, Message};
@@ -26,7 +26,7 @@ pub(in crate::gateway) struct Exchange {
     pub(in crate::gateway) session: Arc<Session>,
     pub(in crate::gateway) turn: Arc<Turn>,
     pub(in crate::gateway) question: Hash,
-    pub(in crate::gateway) request: chat::Request,
+    pub(in crate::gateway) request: Box<dyn Question>,
 }
 
 /// Ends the turn on every way out, a panic included.
@@ -72,35 +72,35 @@ impl Exchange {
     }
 
     async fn write(&self) -> Result<Keep, Failure> {
-        let mut outbound = chat::compose(&self.request, &self.session, &*self.shared.gates).await;
-        let mut writer = Writer::new(self.request.stream, self.settings().repairs.fix_finish_reason);
+        let mut outbound = self.request.compose(&self.session, &*self.shared.gates).await;
+        let mut answer = self.request.answer(&self.settings().repairs);
         let mut rounds: Vec<Round> = Vec::new();
         loop {
-            let (source, message) = self.attended(self.ask(&outbound, &mut writer)).await?;
+            let message = self.attended(self.ask(&outbound, &mut *answer)).await?;
             if let Some(tokens) = message.tokens {
                 self.shared.gates.add_usage(&self.session.task, tokens.input, tokens.output).await;
             }
             let (released, refused, intact) = sort(&message, self.judge(&message).await);
             if !released.is_empty() || refused.is_empty() {
                 let keep = if message.calls.is_empty() && rounds.is_empty() { Keep::Nothing } else { Keep::Decided };
-                let end = writer.finish(&source, &message, &released, intact);
+                let end = answer.finish(&message, &released, intact);
                 let call_ids = released.iter().map(|draft| draft.id.clone()).collect();
                 // Kept before the agent has the answer, so that its next request finds it.
-                self.session.splices.keep(Splice { call_ids, text: writer.text().to_owned(), rounds, beside: refused });
+                self.session.splices.keep(Splice { call_ids, text: answer.text().to_owned(), rounds, beside: refused });
                 self.turn.write(end);
                 return Ok(keep);
             }
-            self.pass(writer.set_aside(&source, &message));
-            let round = Round { text: message.text, extra: message.extra, refused };
-            chat::round(&round).into_iter().for_each(|passage| outbound.push(passage));
+            self.pass(answer.set_aside(&message));
+            let round = Round { text: message.text, wire: message.wire, refused };
+            self.request.round(&round).into_iter().for_each(|passage| outbound.push(passage));
             rounds.push(round);
             if rounds.len() > self.settings().max_continuations as usize {
                 let words =
                     format!("The turn was ended by coda: {} answers in a row held nothing but refused tool calls.", rounds.len());
-                let end = writer.stop(&words);
+                let end = answer.stop(&words);
                 self.session.splices.keep(Splice {
                     call_ids: Vec::new(),
-                    text: writer.text().to_owned(),
+                    text: answer.text().to_owned(),
                     rounds,
                     beside: Vec::new(),
                 });
@@ -126,12 +126,12 @@ impl Exchange {
     }
 
     /// Asks the upstream once, and passes on what may go on at once.
-    async fn ask(&self, outbound: &Outbound, writer: &mut Writer) -> Result<(Source, Message), Failure> {
+    async fn ask(&self, outbound: &Outbound, answer: &mut dyn Answer) -> Result<Message, Failure> {
         self.shared.gates.note_activity(&self.session.task);
-        let mut reply = self.shared.client.send(&self.session.line, chat::PATH, outbound).await?;
+        let mut reply = self.shared.client.send(&self.session.line, &*self.request, outbound).await?;
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
         if reply.is_stream {
-            return self.read_stream(&mut reply, writer).await;
+            return self.read_stream(&mut reply, answer).await;
         }
         let mut body = Vec::new();
         while let Some(bytes) = reply.next().await? {
@@ -139,16 +139,16 @@ impl Exchange {
             body.extend_from_slice(&bytes);
             self.check_size(body.len())?;
         }
-        let (whole, message) = Whole::read(&body, &self.settings().repairs).map_err(broken)?;
-        Ok((Source::Whole(whole), message))
+        answer.whole(&body).map_err(broken)
     }
 
-    async fn read_stream(&self, reply: &mut Reply, writer: &mut Writer) -> Result<(Source, Message), Failure> {
+    async fn read_stream(&self, reply: &mut Reply, answer: &mut dyn Answer) -> Result<Message, Failure> {
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
         let no_text = |_: sse::NotText| Failure::upstream("the upstream model sent bytes that are no text");
-        let (mut parser, mut reader, mut size) = (sse::Parser::default(), StreamReader::default(), 0);
-        while !reader.is_done() {
-            let bytes = match reader.is_finished() {
+        let (mut parser, mut size) = (sse::Parser::default(), 0);
+        answer.begin();
+        while !answer.is_done() {
+            let bytes = match answer.is_finished() {
                 false => reply.next().await?,
                 // The message is complete: what fails or lacks from here on is only the usage.
                 true => tokio::time::timeout(TAIL, reply.next()).await.ok().and_then(Result::ok).flatten(),
@@ -161,16 +161,13 @@ impl Exchange {
             size += bytes.as_ref().map_or(0, |b| b.len());
             self.check_size(size)?;
             for event in events {
-                if let Some(chunk) = reader.event(&event).map_err(broken)? {
-                    self.pass(writer.through(chunk, &reader));
-                }
+                self.pass(answer.event(&event).map_err(broken)?);
             }
             if bytes.is_none() {
                 break;
             }
         }
-        let message = reader.message(&self.settings().repairs).map_err(broken)?;
-        Ok((Source::Stream(reader), message))
+        answer.end().map_err(broken)
     }
 
     fn check_size(&self, size: usize) -> Result<(), Failure> {

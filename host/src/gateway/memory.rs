@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -88,8 +88,8 @@ pub(in crate::gateway) struct Refused {
 pub(in crate::gateway) struct Round {
     /// Its text.
     pub(in crate::gateway) text: String,
-    /// Its fields that the dialect does not know.
-    pub(in crate::gateway) extra: Map<String, Value>,
+    /// The whole of it, as its dialect's history has it.
+    pub(in crate::gateway) wire: Value,
     /// All of its calls.
     pub(in crate::gateway) refused: Vec<Refused>,
 }
@@ -134,10 +134,20 @@ impl Splices {
     /// The one that belongs to a message of the agent's history and is not among `used`: two messages can be alike,
     /// and each is put back once, the oldest first.
     pub(in crate::gateway) fn find(&self, call_ids: &[&str], text: &str, used: &[Arc<Splice>]) -> Option<Arc<Splice>> {
+        // All of them: some upstreams count calls anew in each message, so that one id alone says little.
+        self.found(call_ids, text, used, |kept, asked| kept == asked)
+    }
+
+    fn found(
+        &self,
+        call_ids: &[&str],
+        text: &str,
+        used: &[Arc<Splice>],
+        alike: fn(&[String], &[&str]) -> bool,
+    ) -> Option<Arc<Splice>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let belongs = |splice: &Arc<Splice>| match (splice.call_ids.is_empty(), call_ids.is_empty()) {
-            // All of them: some upstreams count calls anew in each message, so that one id alone says little.
-            (false, false) => splice.call_ids == call_ids,
+            (false, false) => alike(&splice.call_ids, call_ids),
             (true, true) => !text.trim().is_empty() && splice.text.trim() == text.trim(),
             (false, true) | (true, false) => false,
         };

@@ -36,8 +36,8 @@ pub(in crate::gateway) struct Message {
     pub(in crate::gateway) text: String,
     /// Its calls, in order.
     pub(in crate::gateway) calls: Vec<Draft>,
-    /// Fields that the dialect does not know, such as reasoning; never edited.
-    pub(in crate::gateway) extra: Map<String, Value>,
+    /// The whole of it, reasoning included, as its dialect's history has it; never edited.
+    pub(in crate::gateway) wire: Value,
     /// What it cost, if the upstream says so.
     pub(in crate::gateway) tokens: Option<Tokens>,
 }
@@ -69,6 +69,35 @@ pub(in crate::gateway) fn parse_arguments(text: &str) -> Result<Value, String> {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err("its arguments are no JSON object".into())
         }
+    }
+}
+
+/// What stands in a history for arguments that are no JSON object, as upstreams refuse those; `None` where they are one.
+pub(in crate::gateway) fn readable_arguments(text: &str) -> Option<Value> {
+    match text.trim() {
+        "" => Some(Value::Object(Map::new())),
+        raw if parse_arguments(raw).is_err() => Some(serde_json::json!({"unreadable": raw})),
+        _ => None,
+    }
+}
+
+/// A JSON object in which no object holds a key twice: every reader reads it alike.
+pub(in crate::gateway) fn unique_object(text: &str) -> Option<Map<String, Value>> {
+    let Unique(None) = serde_json::from_str(text).ok()? else { return None };
+    serde_json::from_str(text).ok()
+}
+
+/// Whether a client might take something of an unknown kind for a call, or a part of one.
+pub(in crate::gateway) fn resembles_call(value: &Value) -> bool {
+    const KEYS: [&str; 6] = ["arguments", "partial_json", "functionCall", "function_call", "tool_calls", "partialArgs"];
+    const WORDS: [&str; 3] = ["tool", "call", "function"];
+    match value {
+        Value::Object(fields) => fields.iter().any(|(key, value)| {
+            let is_kind = key == "type" && value.as_str().is_some_and(|kind| WORDS.iter().any(|word| kind.contains(word)));
+            is_kind || KEYS.contains(&key.as_str()) || resembles_call(value)
+        }),
+        Value::Array(items) => items.iter().any(resembles_call),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

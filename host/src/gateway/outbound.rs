@@ -13,6 +13,15 @@ pub(in crate::gateway) enum Passage {
     Exempt(Exempt<Value>),
     /// coda's own words in place of a tool's result: a refusal, or that a result was withheld.
     Own(Value),
+    /// A message in pieces, each for its own reason.
+    Parts {
+        /// What is around them: no text of anybody's.
+        shell: Map<String, Value>,
+        /// Under which key of it they stand.
+        key: &'static str,
+        /// They.
+        parts: Vec<Passage>,
+    },
 }
 
 impl Passage {
@@ -21,6 +30,11 @@ impl Passage {
             Passage::Judged(cleared) => cleared.get().clone(),
             Passage::Exempt(exempt) => exempt.clone().into_inner(),
             Passage::Own(value) => value.clone(),
+            Passage::Parts { shell, key, parts } => {
+                let mut message = shell.clone();
+                message.insert((*key).to_owned(), parts.iter().map(Passage::value).collect());
+                Value::Object(message)
+            }
         }
     }
 
@@ -35,13 +49,23 @@ impl Passage {
 pub(in crate::gateway) struct Outbound {
     /// Everything but the messages: model, tools, parameters. The agent's own, like its system prompt.
     frame: Exempt<Map<String, Value>>,
+    form: Form,
     messages: Vec<Passage>,
+}
+
+/// Where a dialect's body has what.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::gateway) struct Form {
+    /// The messages.
+    pub(in crate::gateway) messages: &'static str,
+    /// The name of the model, if the body has it.
+    pub(in crate::gateway) model: Option<&'static str>,
 }
 
 impl Outbound {
     /// A request without messages.
-    pub(in crate::gateway) fn new(frame: Exempt<Map<String, Value>>) -> Self {
-        Self { frame, messages: Vec::new() }
+    pub(in crate::gateway) fn new(frame: Exempt<Map<String, Value>>, form: Form) -> Self {
+        Self { frame, form, messages: Vec::new() }
     }
 
     /// Adds the next message.
@@ -52,10 +76,10 @@ impl Outbound {
     /// The JSON body, with the upstream's own name for the model if it has one.
     pub(in crate::gateway) fn body(&self, model: Option<&str>) -> Vec<u8> {
         let mut body = self.frame.clone().into_inner();
-        if let Some(model) = model {
-            body.insert("model".into(), model.into());
+        if let (Some(model), Some(key)) = (model, self.form.model) {
+            body.insert(key.into(), model.into());
         }
-        body.insert("messages".into(), self.messages.iter().map(Passage::value).collect());
+        body.insert(self.form.messages.into(), self.messages.iter().map(Passage::value).collect());
         serde_json::to_vec(&Value::Object(body)).expect("JSON values have string keys")
     }
 }

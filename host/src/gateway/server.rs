@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
@@ -14,12 +14,16 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::dialect::{Dialect, Incoming};
 use super::exchange::{self, Exchange};
 use super::failure::Failure;
 use super::memory::hash;
 use super::session::{Found, Session};
 use super::turn::{Read, Reader};
-use super::{Shared, agent, chat};
+use super::{Shared, agent};
+
+/// What a token has in most texts and models, for an estimate.
+const BYTES_PER_TOKEN: usize = 4;
 
 /// Serves until `shutdown`, then for as long as open streams need, at most `drain_s`.
 pub(in crate::gateway) async fn serve(
@@ -47,6 +51,10 @@ pub(in crate::gateway) async fn serve(
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/model/v1/chat/completions", post(chat_completions))
+        .route("/model/anthropic", get(alive))
+        .route("/model/anthropic/", get(alive))
+        .route("/model/anthropic/v1/messages", post(messages))
+        .route("/model/anthropic/v1/messages/count_tokens", post(count_messages))
         .route("/model/v1/models", get(models))
         .route("/model/v1/models/{*model}", get(one_model))
         .route("/agent/plan", post(agent::plan))
@@ -59,7 +67,7 @@ fn router(shared: Arc<Shared>) -> Router {
 
 async fn no_such_path(request: Request) -> Failure {
     let path: String = request.uri().path().chars().take(200).collect();
-    Failure::new(StatusCode::NOT_FOUND, "not_found", format!("no {path} here: the model API lies below /model/v1"))
+    Failure::new(StatusCode::NOT_FOUND, "not_found", format!("no {path} here: the model APIs lie below /model"))
 }
 
 async fn no_such_method() -> Failure {
@@ -74,11 +82,16 @@ pub(in crate::gateway) struct Admitted {
 
 /// Whose request it is.
 pub(in crate::gateway) fn admit(shared: &Shared, headers: &HeaderMap) -> Result<Admitted, Failure> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let token = bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer "))).unwrap_or_default();
-    let session = shared.sessions.find(token.trim()).ok_or_else(Failure::unauthenticated)?;
+    let session = shared.sessions.find(token(headers)).ok_or_else(Failure::unauthenticated)?;
     let permit = Arc::clone(&session.requests).try_acquire_owned().map_err(|_| busy(shared))?;
     Ok(Admitted { session, permit })
+}
+
+/// A task's token, however the clients of the dialects present one.
+fn token(headers: &HeaderMap) -> &str {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text("authorization").and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
+    bearer.or_else(|| text("x-api-key")).unwrap_or_default().trim()
 }
 
 fn busy(shared: &Shared) -> Failure {
@@ -95,23 +108,61 @@ pub(in crate::gateway) async fn json_body(shared: &Shared, body: Body) -> Result
     serde_json::from_slice(&bytes).map_err(|e| Failure::invalid(format!("the body is no JSON: {e}")))
 }
 
-async fn chat_completions(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let Admitted { session, permit } = admit(&shared, &headers)?;
-    let body = json_body(&shared, body).await?;
+async fn chat_completions(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Response {
+    turn(&shared, Dialect::Chat, &headers, "", body).await.unwrap_or_else(|failure| failure.respond(Dialect::Chat))
+}
+
+async fn messages(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    let query = uri.query().unwrap_or_default();
+    turn(&shared, Dialect::Messages, &headers, query, body).await.unwrap_or_else(|failure| failure.respond(Dialect::Messages))
+}
+
+/// Agents look whether there is anything at all, some before they have a token.
+async fn alive() -> StatusCode {
+    StatusCode::OK
+}
+
+async fn count_messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Response {
+    let counted = count(&shared, &headers, body).await;
+    match counted {
+        Ok(tokens) => axum::Json(json!({"input_tokens": tokens})).into_response(),
+        Err(failure) => failure.respond(Dialect::Messages),
+    }
+}
+
+/// About how many tokens a request has. An estimate: what is not screened yet is not sent anywhere to be counted.
+async fn count(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<usize, Failure> {
+    let _admitted = admit(shared, headers)?;
+    Ok(json_body(shared, body).await?.to_string().len().div_ceil(BYTES_PER_TOKEN))
+}
+
+/// A model's turn, in any dialect. `target`: what the path says beyond the route.
+async fn turn(
+    shared: &Arc<Shared>,
+    dialect: Dialect,
+    headers: &HeaderMap,
+    target: &str,
+    body: Body,
+) -> Result<Response, Failure> {
+    let Admitted { session, permit } = admit(shared, headers)?;
+    speaks(&session, dialect)?;
+    let body = json_body(shared, body).await?;
     // Object keys are sorted in `Value`, so this is the canonical form.
-    let question = hash(&[chat::PATH.as_bytes(), body.to_string().as_bytes()]);
-    let request = chat::Request::parse(body, &shared.settings.repairs).map_err(Failure::invalid)?;
-    let stream = request.stream;
+    let canonical = body.to_string();
+    let incoming = Incoming { body, headers, target, repairs: shared.settings.repairs };
+    let request = dialect.parse(incoming).map_err(Failure::invalid)?;
+    let question = hash(&[dialect.name().as_bytes(), request.path(None).as_bytes(), canonical.as_bytes()]);
+    let stream = request.stream();
     let keepalive = Duration::from_secs(shared.settings.keepalive_s.max(1));
     let reader = match session.attach(question) {
         Found::Known(reader) => reader,
         Found::New(turn, reader) => {
             let Ok(slot) = Arc::clone(&session.running).try_acquire_owned() else {
                 session.detach(question, super::session::Keep::Nothing);
-                turn.end(Err(busy(&shared)));
-                return Err(busy(&shared));
+                turn.end(Err(busy(shared)));
+                return Err(busy(shared));
             };
-            let exchange = Exchange { shared: Arc::clone(&shared), session, turn, question, request };
+            let exchange = Exchange { shared: Arc::clone(shared), session, turn, question, request };
             tokio::spawn(async move {
                 exchange::run(exchange).await;
                 drop(slot);
@@ -119,7 +170,18 @@ async fn chat_completions(State(shared): State<Arc<Shared>>, headers: HeaderMap,
             reader
         }
     };
-    if stream { streamed(reader, keepalive, permit).await } else { whole(reader).await }
+    if stream { streamed(reader, keepalive, permit, dialect).await } else { whole(reader).await }
+}
+
+/// A task's agent and its model speak the same API: nothing is translated.
+fn speaks(session: &Session, dialect: Dialect) -> Result<(), Failure> {
+    let (agent, model) = (dialect.name(), session.line.dialect.name());
+    if agent == model {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "the agent speaks the dialect \"{agent}\", but its model speaks \"{model}\": give the agent another model, or that one dialect = \"{agent}\""
+    )))
 }
 
 async fn whole(mut reader: Reader) -> Result<Response, Failure> {
@@ -135,14 +197,19 @@ async fn whole(mut reader: Reader) -> Result<Response, Failure> {
 }
 
 /// An error that comes before everything else keeps its HTTP status; after the first keep-alive it can't any more.
-async fn streamed(mut reader: Reader, keepalive: Duration, permit: OwnedSemaphorePermit) -> Result<Response, Failure> {
+async fn streamed(
+    mut reader: Reader,
+    keepalive: Duration,
+    permit: OwnedSemaphorePermit,
+    dialect: Dialect,
+) -> Result<Response, Failure> {
     let first = match reader.next(Some(keepalive)).await {
         Read::More(bytes) => bytes,
-        Read::Silence => Bytes::from_static(super::sse::COMMENT.as_bytes()),
+        Read::Silence => Bytes::from_static(dialect.keepalive().as_bytes()),
         Read::End => Bytes::new(),
         Read::Failed(failure) => return Err(failure),
     };
-    let stream = reader.into_stream(Some(first), keepalive).map(move |item| {
+    let stream = reader.into_stream(Some(first), keepalive, dialect).map(move |item| {
         let _held_until_the_body_ends = &permit;
         item
     });

@@ -66,6 +66,12 @@ pub(in crate::gateway) fn event(data: &str) -> String {
     format!("data: {data}\n\n")
 }
 
+/// One event with a name.
+pub(in crate::gateway) fn named_event(name: &str, data: &str) -> String {
+    debug_assert!(!name.contains(['\n', '\r']), "an event's name is one line");
+    format!("event: {name}\n{}", event(data))
+}
+
 /// A comment: says that the stream is alive, and is skipped by every reader.
 pub(in crate::gateway) const COMMENT: &str = ": waiting\n\n";
 

@@ -1,9 +1,11 @@
 //! The gateway between a scripted upstream and scripted verdicts.
 
+mod dialects;
 #[cfg(feature = "e2e")]
 mod hermes;
 mod holds;
 mod refusals;
 mod results;
+mod speech;
 mod stand;
 mod streams;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tokio::sync::watch;
 
+use super::dialect::Dialect;
 use super::failure::Failure;
-use super::sse;
 
 /// The log. One task writes, any number of `Reader`s read.
 #[derive(Debug)]
@@ -132,11 +132,12 @@ impl Reader {
         }
     }
 
-    /// The rest as the body of an event stream: silence becomes comments, a failure an error event.
+    /// The rest as the body of an event stream: silence becomes signs of life, a failure an error event.
     pub(in crate::gateway) fn into_stream(
         self,
         first: Option<Bytes>,
         keepalive: Duration,
+        dialect: Dialect,
     ) -> impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> {
         let state = Some((self, first));
         futures_util::stream::unfold(state, move |state| async move {
@@ -146,9 +147,9 @@ impl Reader {
             }
             match reader.next(Some(keepalive)).await {
                 Read::More(bytes) => Some((Ok(bytes), Some((reader, None)))),
-                Read::Silence => Some((Ok(Bytes::from_static(sse::COMMENT.as_bytes())), Some((reader, None)))),
+                Read::Silence => Some((Ok(Bytes::from_static(dialect.keepalive().as_bytes())), Some((reader, None)))),
                 Read::End => None,
-                Read::Failed(failure) => Some((Ok(Bytes::from(sse::event(&failure.body.to_string()))), None)),
+                Read::Failed(failure) => Some((Ok(Bytes::from(dialect.error_event(&failure))), None)),
             }
         })
     }

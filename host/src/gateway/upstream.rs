@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Settings;
 use super::credential::{Credential, Source};
+use super::dialect::{Auth, Dialect, Question};
 use super::failure::Failure;
 use super::outbound::Outbound;
 
@@ -18,19 +19,25 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 /// A model API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// Such as `https://api.example.com/v1`; `/chat/completions` is put behind it.
+    /// Which API it is. Only agents that speak it are served.
+    pub dialect: Dialect,
+    /// Such as `https://api.example.com/v1`; the dialect's path, such as `/chat/completions`, is put behind it.
     pub base_url: String,
     /// Name of the model, in place of the one that the agent asks for.
     pub model: Option<String>,
-    /// Its bearer token; `None` sends none.
+    /// Its token or key; `None` sends none.
     pub credential: Option<Credential>,
+    /// How that is presented.
+    pub auth: Auth,
 }
 
 /// An upstream as one task uses it.
 #[derive(Debug)]
 pub(in crate::gateway) struct Line {
+    pub(in crate::gateway) dialect: Dialect,
     base_url: String,
     pub(in crate::gateway) model: Option<String>,
+    auth: Auth,
     source: Option<Source>,
     /// Exact values that must not show in error texts.
     secrets: Vec<String>,
@@ -39,7 +46,8 @@ pub(in crate::gateway) struct Line {
 impl Line {
     pub(in crate::gateway) fn new(upstream: Upstream, secrets: Vec<String>) -> Self {
         let base_url = upstream.base_url.trim_end_matches('/').to_owned();
-        Self { base_url, model: upstream.model, source: upstream.credential.map(Source::new), secrets }
+        let Upstream { dialect, model, auth, credential, .. } = upstream;
+        Self { dialect, base_url, model, auth, source: credential.map(Source::new), secrets }
     }
 
     /// A text without what must not show in it.
@@ -104,10 +112,17 @@ impl Client {
     }
 
     /// Sends a request for a turn.
-    pub(in crate::gateway) async fn send(&self, line: &Line, path: &str, outbound: &Outbound) -> Result<Reply, Failure> {
-        let body = Bytes::from(outbound.body(line.model.as_deref()));
-        let request =
-            self.http.post(format!("{}{path}", line.base_url)).header(header::CONTENT_TYPE, "application/json").body(body);
+    pub(in crate::gateway) async fn send(
+        &self,
+        line: &Line,
+        question: &dyn Question,
+        outbound: &Outbound,
+    ) -> Result<Reply, Failure> {
+        let model = line.model.as_deref();
+        let address = format!("{}{}", line.base_url, question.path(model));
+        let request = self.http.post(address).header(header::CONTENT_TYPE, "application/json").body(outbound.body(model));
+        let with = |request: reqwest::RequestBuilder, (name, value): &(&'static str, String)| request.header(*name, value);
+        let request = question.headers().iter().fold(request, with);
         let response = self.call(line, request).await?;
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is_stream = kind.starts_with("text/event-stream");
@@ -130,7 +145,10 @@ impl Client {
             None => None,
         };
         let request = match &token {
-            Some(token) => request.bearer_auth(token),
+            Some(token) => match line.auth {
+                Auth::Bearer => request.bearer_auth(token),
+                Auth::XApiKey => request.header("x-api-key", token),
+            },
             None => request,
         };
         let mut attempt = 0;
@@ -187,14 +205,9 @@ async fn refused(line: &Line, token: Option<&str>, response: reqwest::Response, 
         return Failure::upstream(format!("the upstream model answered with status {}", status.as_u16()));
     }
     let text = line.mask_with(&String::from_utf8_lossy(&body), token);
-    let body = match serde_json::from_str::<Value>(&text) {
-        Ok(Value::Object(body)) => Value::Object(body),
-        _ => {
-            let message = format!("the upstream model answered with status {}", status.as_u16());
-            json!({"error": {"message": message, "type": "coda_gateway", "code": "upstream_failed"}})
-        }
-    };
-    Failure { status, body }
+    let said = serde_json::from_str::<Value>(&text).ok().filter(Value::is_object);
+    let message = format!("the upstream model answered with status {}", status.as_u16());
+    Failure { said, ..Failure::new(status, "upstream_failed", message) }
 }
 
 async fn bounded(mut response: reqwest::Response, idle: Duration) -> Vec<u8> {

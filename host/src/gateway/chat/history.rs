@@ -5,28 +5,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Request, call_value, repair, stand_in};
+use super::{Request, call_value, repair};
 use crate::gates::ToolGates;
 use crate::gateway::memory::{Refused, Round, Screened, Splice};
-use crate::gateway::model::parse_arguments;
-use crate::gateway::outbound::{Outbound, Passage};
+use crate::gateway::model::{Draft, readable_arguments};
+use crate::gateway::outbound::{Form, Outbound, Passage};
+use crate::gateway::results::{self, UNKNOWN_TOOL};
 use crate::gateway::session::Session;
+use crate::gateway::stand_in;
 use crate::policy::{Exempt, Reason};
 
-/// What stands for a part of a result that is no text: no filter can read it.
-const NO_TEXT: &str = "[a part of this result is no text and was left out]";
-/// Name of a tool whose call is not in the history.
-const UNKNOWN_TOOL: &str = "unknown";
+const FORM: Form = Form { messages: "messages", model: Some("model") };
 
 /// The request as it may leave. Takes as long as the verdicts on new results take.
-pub(in crate::gateway) async fn compose(request: &Request, session: &Session, gates: &dyn ToolGates) -> Outbound {
-    let mut outbound = Outbound::new(request.exempt_frame());
+pub(super) async fn compose(request: &Request, session: &Session, gates: &dyn ToolGates) -> Outbound {
+    let mut outbound = Outbound::new(request.exempt_frame(), FORM);
     let mut tools: HashMap<String, String> = HashMap::new();
     let mut used: Vec<Arc<Splice>> = Vec::new();
-    let told = stand_in::place(&request.messages);
-    for (at, message) in request.messages.iter().enumerate() {
+    let mut messages = request.messages.clone();
+    stand_in::put(said_by_user(&mut messages), &session.envelope);
+    for message in &messages {
         match message.get("role").and_then(Value::as_str).unwrap_or_default() {
             "tool" => {
                 let id = message.get("tool_call_id").and_then(Value::as_str).unwrap_or_default();
@@ -37,15 +37,24 @@ pub(in crate::gateway) async fn compose(request: &Request, session: &Session, ga
                 tools.extend(tool_names(message));
                 push_assistant(&mut outbound, message, session, &mut used);
             }
-            "user" => {
-                let message = message.clone();
-                let message = if told == Some(at) { stand_in::replaced(message, &session.envelope) } else { message };
-                outbound.push(Passage::Exempt(Exempt::because(Reason::UserText, message)));
-            }
+            "user" => outbound.push(Passage::Exempt(Exempt::because(Reason::UserText, message.clone()))),
             _ => outbound.push(Passage::Exempt(Exempt::because(Reason::SystemPrompt, message.clone()))),
         }
     }
     outbound
+}
+
+/// The texts of the user, in order.
+fn said_by_user(messages: &mut [Value]) -> Vec<&mut Value> {
+    let mut texts = Vec::new();
+    for message in messages.iter_mut().filter(|message| message["role"] == "user") {
+        match message.get_mut("content") {
+            Some(Value::Array(parts)) => texts.extend(parts.iter_mut().filter_map(|part| part.get_mut("text"))),
+            Some(content) => texts.push(content),
+            None => {}
+        }
+    }
+    texts
 }
 
 fn tool_names(message: &Value) -> Vec<(String, String)> {
@@ -57,7 +66,7 @@ fn tool_names(message: &Value) -> Vec<(String, String)> {
 /// A tool message with nothing in it but what was cleared. Fields that are not known do not pass.
 async fn screened(message: &Value, id: &str, tool: &str, session: &Session, gates: &dyn ToolGates) -> Passage {
     let frame = |content: String| json!({"role": "tool", "tool_call_id": id, "content": content});
-    let text = result_text(message.get("content"));
+    let text = results::text(message.get("content"));
     if text.is_empty() {
         return Passage::Own(frame(text));
     }
@@ -67,26 +76,10 @@ async fn screened(message: &Value, id: &str, tool: &str, session: &Session, gate
     }
 }
 
-/// A result's text, of whatever parts.
-fn result_text(content: Option<&Value>) -> String {
-    match content {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            let part = |part: &Value| match part.get("text").and_then(Value::as_str) {
-                Some(text) => text.to_owned(),
-                None => NO_TEXT.to_owned(),
-            };
-            parts.iter().map(part).collect::<Vec<_>>().join("\n")
-        }
-        Some(other) => other.to_string(),
-    }
-}
-
 /// A message of the model's, with what was refused before it and beside it.
 fn push_assistant(outbound: &mut Outbound, message: &Value, session: &Session, used: &mut Vec<Arc<Splice>>) {
     let call_ids = repair::call_ids(message);
-    let text = result_text(message.get("content"));
+    let text = results::text(message.get("content"));
     let Some(splice) = session.splices.find(&call_ids, &text, used) else {
         return outbound.push(Passage::model(message.clone()));
     };
@@ -95,11 +88,11 @@ fn push_assistant(outbound: &mut Outbound, message: &Value, session: &Session, u
     message["content"] = rest_of_text(&splice, &text, message.get("content"));
     if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
         for refused in &splice.beside {
-            calls.insert(refused.position.min(calls.len()), wire_call(refused));
+            calls.insert(refused.position.min(calls.len()), wire_call(&refused.draft));
         }
     }
     outbound.push(Passage::model(message));
-    results(&splice.beside).for_each(|result| outbound.push(result));
+    refusals(&splice.beside).for_each(|result| outbound.push(result));
     used.push(splice);
 }
 
@@ -120,28 +113,30 @@ fn rest_of_text(splice: &Splice, text: &str, content: Option<&Value>) -> Value {
     }
 }
 
-/// A message whose calls were all refused, as the upstream sent it, and the refusals.
-pub(in crate::gateway) fn round(round: &Round) -> Vec<Passage> {
-    let mut message = round.extra.clone();
+/// A message as the history has it.
+pub(super) fn wire(text: &str, calls: &[Draft], extra: Map<String, Value>) -> Value {
+    let mut message = extra;
     message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), if round.text.trim().is_empty() { Value::Null } else { round.text.clone().into() });
-    message.insert("tool_calls".into(), round.refused.iter().map(wire_call).collect());
-    std::iter::once(Passage::model(Value::Object(message))).chain(results(&round.refused)).collect()
+    message.insert("content".into(), if text.trim().is_empty() { Value::Null } else { text.into() });
+    message.insert("tool_calls".into(), calls.iter().map(wire_call).collect());
+    Value::Object(message)
+}
+
+/// A message whose calls were all refused, as the upstream sent it, and the refusals.
+pub(super) fn round(round: &Round) -> Vec<Passage> {
+    std::iter::once(Passage::model(round.wire.clone())).chain(refusals(&round.refused)).collect()
 }
 
 /// The refusals, as results of the calls.
-fn results(refused: &[Refused]) -> impl Iterator<Item = Passage> + '_ {
+fn refusals(refused: &[Refused]) -> impl Iterator<Item = Passage> + '_ {
     refused.iter().map(|r| Passage::Own(json!({"role": "tool", "tool_call_id": r.draft.id, "content": r.message})))
 }
 
-/// The call for the upstream's eyes: upstreams refuse a history with arguments that are no JSON.
-fn wire_call(refused: &Refused) -> Value {
-    let mut draft = refused.draft.clone();
-    if parse_arguments(&draft.arguments).is_err() || draft.arguments.trim().is_empty() {
-        draft.arguments = match draft.arguments.trim() {
-            "" => "{}".into(),
-            raw => json!({"unreadable": raw}).to_string(),
-        };
+/// The call for the upstream's eyes.
+fn wire_call(draft: &Draft) -> Value {
+    let arguments = readable_arguments(&draft.arguments).map(|value| value.to_string());
+    match arguments {
+        Some(arguments) => call_value(&Draft { arguments, ..draft.clone() }),
+        None => call_value(draft),
     }
-    call_value(&draft)
 }

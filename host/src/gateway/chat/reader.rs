@@ -6,18 +6,11 @@ use serde_json::{Map, Value};
 
 use crate::env;
 use crate::gateway::Repairs;
+use crate::gateway::dialect::{Malformed, malformed};
 use crate::gateway::model::{Draft, Message, Tokens};
 
 /// More calls in one message are an error.
 const MAX_CALLS: usize = 128;
-
-/// The upstream did not keep to its protocol; the text is for the agent.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::gateway) struct Malformed(pub(in crate::gateway) String);
-
-fn malformed<T>(what: impl Into<String>) -> Result<T, Malformed> {
-    Err(Malformed(what.into()))
-}
 
 /// What the first chunk says of the whole answer; a continuation carries it on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -217,7 +210,7 @@ impl StreamReader {
         let mut calls: Vec<Draft> = std::mem::take(&mut self.calls).into_iter().map(|call| call.draft).collect();
         self.rewritten |= settle(&mut calls, repairs);
         let (text, extra) = (std::mem::take(&mut self.text), std::mem::take(&mut self.extra));
-        Ok(Message { text, calls, extra, tokens: self.tokens })
+        Ok(Message { wire: super::history::wire(&text, &calls, extra), text, calls, tokens: self.tokens })
     }
 }
 
@@ -288,7 +281,8 @@ impl Whole {
         let mut calls: Vec<Draft> = reader.calls.into_iter().map(|call| call.draft).collect();
         let rewritten = settle(&mut calls, repairs) || reader.rewritten;
         let tokens = tokens(body.get("usage"));
-        Ok((Self { raw, body, rewritten }, Message { text, calls, extra: reader.extra, tokens }))
+        let wire = super::history::wire(&text, &calls, reader.extra);
+        Ok((Self { raw, body, rewritten }, Message { text, calls, wire, tokens }))
     }
 }
 

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use crate::gateway::Repairs;
+use crate::gateway::results::MISSING;
 
 /// What an assistant message without text and calls says instead.
 pub(super) const PLACEHOLDER: &str = ".";
-/// What stands for a result that nobody has.
-const MISSING: &str = "(the result of this call was not recorded)";
 
 /// A history as strict upstreams want it.
 pub(super) fn repaired(mut messages: Vec<Value>, repairs: &Repairs) -> Vec<Value> {

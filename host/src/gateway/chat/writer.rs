@@ -3,8 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reader::{Chunk, Head};
-use super::{StreamReader, Whole, call_value, finish_reason};
+use super::reader::{Chunk, Head, StreamReader, Whole};
+use super::{call_value, finish_reason};
+use crate::gateway::dialect::Intact;
 use crate::gateway::model::{Draft, Message, Tokens};
 use crate::gateway::sse;
 
@@ -262,15 +263,6 @@ impl Writer {
         body.insert("usage".into(), Value::Object(usage));
         Value::Object(body).to_string()
     }
-}
-
-/// Whether the calls to be released are all of the message's, as they came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::gateway) enum Intact {
-    /// They are.
-    Yes,
-    /// Some were refused, or changed by a verdict.
-    No,
 }
 
 fn whole_reason(whole: &Whole) -> Option<&str> {

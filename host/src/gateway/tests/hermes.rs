@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::stand::Gates;
 use crate::gates::ToolGates;
 use crate::gateway::sse::COMMENT;
-use crate::gateway::{Access, Credential, Gateway, Settings, Upstream};
+use crate::gateway::{Access, Auth, Credential, Dialect, Gateway, Settings, Upstream};
 use crate::id::TaskId;
 use crate::policy::Cleared;
 use crate::task::envelope::STAND_IN;
@@ -72,7 +72,13 @@ impl Bench {
         let key = folder.path().join("key");
         std::fs::write(&key, "upstream-key\n").expect("written");
         let (url, comments) = relay(&gateway).await;
-        let upstream = Upstream { base_url: format!("{model_url}/v1"), model: None, credential: Some(Credential::File(key)) };
+        let upstream = Upstream {
+            dialect: Dialect::Chat,
+            base_url: format!("{model_url}/v1"),
+            model: None,
+            credential: Some(Credential::File(key)),
+            auth: Auth::Bearer,
+        };
         let access = gateway.open(TaskId::new(), Cleared::for_test(envelope.to_owned()), upstream, Vec::new());
         for name in ["home", "work"] {
             std::fs::create_dir(folder.path().join(name)).expect("made");

@@ -138,7 +138,7 @@ async fn the_model_reads_the_envelope_where_the_agent_says_its_stand_in() {
 async fn an_upstream_that_is_not_there_or_has_no_credential_is_502() {
     let mut stand = Stand::new().await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
-    let away = Upstream { base_url: format!("http://{closed}/v1"), model: None, credential: None };
+    let away = Upstream { base_url: format!("http://{closed}/v1"), model: None, credential: None, ..stand.upstream() };
     let lost = Upstream { credential: Some(Credential::Env("CODA_NO_SUCH_KEY".into())), ..away.clone() };
     for (upstream, code) in [(away, "upstream_unreachable"), (lost, "upstream_credential")] {
         stand.access = Some(stand.gateway.open(TaskId::new(), envelope(), upstream, Vec::new()));

@@ -8,13 +8,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
 use crate::gates::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
-use crate::gateway::{Access, Credential, Gateway, Settings, Upstream};
+use crate::gateway::{Access, Credential, Dialect, Gateway, Settings, Upstream};
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
 
@@ -113,8 +113,11 @@ pub(super) struct Script {
     pub(super) requests: Mutex<Vec<(Value, HeaderMap)>>,
 }
 
-async fn scripted(State(script): State<Arc<Script>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn scripted(State(script): State<Arc<Script>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).expect("the gateway sends JSON");
+    let speech = super::speech::all().into_iter().find(|speech| body.get(speech.list).is_some());
+    let broken_rule =
+        if uri.path().ends_with("/chat/completions") { broken_rule } else { speech.expect("a dialect").broken_rule };
     if let Some(wrong) = broken_rule(&body) {
         return (StatusCode::BAD_REQUEST, axum::Json(json!({"error": {"message": wrong}}))).into_response();
     }
@@ -166,6 +169,7 @@ pub(super) struct Stand {
     pub(super) access: Option<Access>,
     pub(super) client: reqwest::Client,
     base_url: String,
+    dialect: Dialect,
 }
 
 impl Stand {
@@ -174,24 +178,35 @@ impl Stand {
     }
 
     pub(super) async fn with(settings: Settings) -> Self {
+        Self::speaking(Dialect::Chat, settings).await
+    }
+
+    /// Whose task has a model of this dialect.
+    pub(super) async fn speaking(dialect: Dialect, settings: Settings) -> Self {
         let script = Arc::new(Script::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base_url = format!("http://{}/v1/", listener.local_addr().expect("bound"));
-        let app = Router::new().route("/v1/chat/completions", axum::routing::post(scripted)).with_state(Arc::clone(&script));
+        let app = Router::new().route("/v1/{*path}", axum::routing::post(scripted)).with_state(Arc::clone(&script));
         tokio::spawn(async move { axum::serve(listener, app).await });
         let gates = Arc::new(Gates::default());
         let gateway = Gateway::bind(settings, Arc::clone(&gates) as Arc<dyn ToolGates>).expect("a gateway");
         let running = gateway.clone();
         tokio::spawn(async move { running.run(std::future::pending()).await });
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let mut stand = Self { gates, script, gateway, access: None, client, base_url };
+        let mut stand = Self { gates, script, gateway, access: None, client, base_url, dialect };
         stand.access = Some(stand.gateway.open(TaskId::new(), envelope(), stand.upstream(), vec!["exact-secret".into()]));
         stand
     }
 
     pub(super) fn upstream(&self) -> Upstream {
         let credential = Some(Credential::Command(vec!["echo".into(), "upstream-key".into()]));
-        Upstream { base_url: self.base_url.clone(), model: Some("real-model".into()), credential }
+        Upstream {
+            dialect: self.dialect,
+            base_url: self.base_url.clone(),
+            model: Some("real-model".into()),
+            credential,
+            auth: self.dialect.auth(),
+        }
     }
 
     pub(super) fn will(&self, reply: Reply) -> &Self {
@@ -215,7 +230,11 @@ impl Stand {
 
     /// Asks for a turn and gives the whole body.
     pub(super) async fn ask(&self, body: &Value) -> (StatusCode, String) {
-        let response = self.post("/model/v1/chat/completions", body).await;
+        self.ask_at("/model/v1/chat/completions", body).await
+    }
+
+    pub(super) async fn ask_at(&self, path: &str, body: &Value) -> (StatusCode, String) {
+        let response = self.post(path, body).await;
         let status = StatusCode::from_u16(response.status().as_u16()).expect("a status");
         let text = tokio::time::timeout(DEADLINE, response.text()).await.expect("in time").expect("a body");
         (status, text)

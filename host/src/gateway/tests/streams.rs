@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::stand::{DEADLINE, Heard, Reply, Stand, asking, heard, streamed};
-use crate::gateway::chat::{Intact, Source, StreamReader, Writer};
+use crate::gateway::chat::{Source, StreamReader, Writer};
+use crate::gateway::dialect::Intact;
 use crate::gateway::model::Draft;
 use crate::gateway::{Repairs, sse};
 

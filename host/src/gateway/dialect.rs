@@ -1,0 +1,190 @@
+//! The seam between the gateway and the APIs that agents speak. `Dialect` says which; a `Question` is one request of an
+//! agent, an `Answer` what it gets. Everything that is known of a wire form lies behind these, one folder per dialect;
+//! what is decided, held and remembered knows none of them.
+
+use axum::http::HeaderMap;
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::memory::Round;
+use super::model::{Draft, Message};
+use super::outbound::{Outbound, Passage};
+use super::session::Session;
+use super::{Repairs, chat, messages, sse};
+use crate::gates::{Pending, ToolGates};
+
+/// A model API, as agents and upstreams speak it. The gateway translates between none of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI Chat Completions, and all that is compatible with it.
+    #[default]
+    Chat,
+    /// Anthropic Messages.
+    Messages,
+}
+
+/// How a credential is presented to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `x-api-key`.
+    XApiKey,
+}
+
+/// What came with an agent's request.
+pub(in crate::gateway) struct Incoming<'a> {
+    /// Its JSON body.
+    pub(in crate::gateway) body: Value,
+    /// Its headers, of which few matter.
+    pub(in crate::gateway) headers: &'a HeaderMap,
+    /// What its path says beyond the route, such as a model and a method.
+    pub(in crate::gateway) target: &'a str,
+    /// What is to be mended.
+    pub(in crate::gateway) repairs: Repairs,
+}
+
+impl Auth {
+    /// All of them.
+    pub const ALL: [Auth; 2] = [Auth::Bearer, Auth::XApiKey];
+
+    /// As `coda.toml` names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Auth::Bearer => "bearer",
+            Auth::XApiKey => "x-api-key",
+        }
+    }
+}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Dialect; 2] = [Dialect::Chat, Dialect::Messages];
+
+    /// As `coda.toml` names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::Chat => "chat",
+            Dialect::Messages => "messages",
+        }
+    }
+
+    /// How its upstreams take a credential, unless something else is said.
+    #[must_use]
+    pub fn auth(self) -> Auth {
+        match self {
+            Dialect::Chat => Auth::Bearer,
+            Dialect::Messages => Auth::XApiKey,
+        }
+    }
+
+    /// Reads and mends a request. `Err` is for the agent.
+    pub(in crate::gateway) fn parse(self, incoming: Incoming<'_>) -> Result<Box<dyn Question>, String> {
+        Ok(match self {
+            Dialect::Chat => Box::new(chat::Request::parse(incoming.body, &incoming.repairs)?),
+            Dialect::Messages => Box::new(messages::Request::parse(incoming)?),
+        })
+    }
+
+    /// The body of an error, in the shape that clients of this API read.
+    pub(in crate::gateway) fn error(self, failure: &Failure) -> Value {
+        match self {
+            Dialect::Chat => failure.openai(),
+            Dialect::Messages => messages::error(failure),
+        }
+    }
+
+    /// The same as the last event of a stream that has begun.
+    pub(in crate::gateway) fn error_event(self, failure: &Failure) -> String {
+        match self {
+            Dialect::Chat => sse::event(&self.error(failure).to_string()),
+            Dialect::Messages => messages::error_event(failure),
+        }
+    }
+
+    /// What says on a quiet stream that it is alive.
+    pub(in crate::gateway) fn keepalive(self) -> &'static str {
+        match self {
+            Dialect::Chat => sse::COMMENT,
+            Dialect::Messages => messages::PING,
+        }
+    }
+}
+
+/// The upstream did not keep to its protocol; the text is for the agent.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct Malformed(pub(in crate::gateway) String);
+
+/// For a return out of a reader.
+pub(in crate::gateway) fn malformed<T>(what: impl Into<String>) -> Result<T, Malformed> {
+    Err(Malformed(what.into()))
+}
+
+/// Whether the calls to be released are all of the message's, as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) enum Intact {
+    /// They are.
+    Yes,
+    /// Some were refused, or changed by a verdict.
+    No,
+}
+
+/// A request of an agent for a model's turn.
+pub(in crate::gateway) trait Question: Send + Sync {
+    /// Whether the answer is to be a stream.
+    fn stream(&self) -> bool;
+
+    /// Path below the upstream's base address, where the upstream has this name for the model.
+    fn path(&self, model: Option<&str>) -> String;
+
+    /// The agent's headers that go on to the upstream.
+    fn headers(&self) -> &[(&'static str, String)] {
+        &[]
+    }
+
+    /// The request as it may leave: results screened, refused calls put back, the envelope in its place. Takes as long as
+    /// the verdicts on new results take.
+    fn compose<'a>(&'a self, session: &'a Session, gates: &'a dyn ToolGates) -> Pending<'a, Outbound>;
+
+    /// A message all of whose calls were refused, as the upstream sent it, and the refusals.
+    fn round(&self, round: &Round) -> Vec<Passage>;
+
+    /// An answer to be made.
+    fn answer(&self, repairs: &Repairs) -> Box<dyn Answer>;
+}
+
+/// One answer in the making, though it may take several of the upstream's. It reads what the upstream says and writes what
+/// the agent gets: text at once, calls when they are released, everything as it came where no verdict changed it.
+pub(in crate::gateway) trait Answer: Send {
+    /// The upstream's next answer begins, as a stream of events.
+    fn begin(&mut self);
+
+    /// One event of the stream; gives what goes on at once.
+    fn event(&mut self, data: &str) -> Result<String, Malformed>;
+
+    /// Whether the stream has said its last word.
+    fn is_done(&self) -> bool;
+
+    /// Whether the message is complete, though usage may follow.
+    fn is_finished(&self) -> bool;
+
+    /// The stream has ended: its message, if it is complete.
+    fn end(&mut self) -> Result<Message, Malformed>;
+
+    /// The upstream's answer is one document.
+    fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed>;
+
+    /// The message's calls were all refused: its text is the agent's, its calls are not.
+    fn set_aside(&mut self, message: &Message) -> String;
+
+    /// The end of the answer: a message with the calls that may run.
+    fn finish(&mut self, message: &Message, released: &[Draft], intact: Intact) -> String;
+
+    /// Ends an answer with words of coda's own.
+    fn stop(&mut self, words: &str) -> String;
+
+    /// All text of the answer so far.
+    fn text(&self) -> &str;
+}
