@@ -9,6 +9,7 @@ from http.server import ThreadingHTTPServer
 
 from history import violations
 from server import Handler, Script
+from wire import mark
 
 
 def call(call_id):
@@ -40,6 +41,43 @@ class History(unittest.TestCase):
             ("unknown role", [{"role": "robot", "content": "x"}]),
         ]:
             self.assertTrue(any(words in v for v in violations(asking(*messages))), (words, messages))
+
+
+class OtherDialects(unittest.TestCase):
+    def found(self, dialect, body, words):
+        found = violations(body, dialect)
+        self.assertTrue(any(words in one for one in found) if words else not found, (words, found))
+
+    def test_messages(self):
+        def asking(*more):
+            return {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "go"}, *more]}
+        made = {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "t", "input": {}}]}
+        result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}]}
+        late = {"role": "user", "content": [{"type": "text", "text": "?"}, *result["content"]]}
+        unsigned = {"role": "assistant", "content": [{"type": "thinking", "thinking": "x", "signature": "y"}]}
+        for words, messages in [("", [made, result]), ("no result for 'a'", [made]), ("no call directly before", [result]),
+                                ("not at the begin", [made, late]), ("used twice", [made, result, made, result]),
+                                ("as it was signed", [unsigned]), ("is blank", [{"role": "assistant", "content": []}])]:
+            self.found("messages", asking(*messages), words)
+        self.found("messages", {**asking(), "tools": [{"type": "web_search_20250305"}]}, "runs at the provider")
+
+    def test_responses(self):
+        made = {"type": "function_call", "call_id": "a", "name": "t", "arguments": "{}"}
+        output = {"type": "function_call_output", "call_id": "a", "output": "x"}
+        for words, items in [("", [made, output]), ("no output for 'a'", [made]), ("no call before", [output]),
+                             ("used twice", [made, output, made]), ("unknown item", [{"type": "item_reference"}]),
+                             ("no JSON object", [{**made, "arguments": "x"}, output])]:
+            self.found("responses", {"model": "m", "input": items}, words)
+        self.found("responses", {"model": "m", "input": "go", "previous_response_id": "r"}, "no gate has seen")
+
+    def test_gemini(self):
+        call = {"functionCall": {"name": "t", "args": {}}, "thoughtSignature": mark("t")}
+        made = {"role": "model", "parts": [call]}
+        result = {"role": "user", "parts": [{"functionResponse": {"name": "t", "response": {}}}]}
+        for words, contents in [("", [made, result]), ("no function response", [made]), ("function responses", [result]),
+                                ("not as it was", [{"role": "model", "parts": [{"functionCall": {"name": "t"}}]}, result])]:
+            self.found("gemini", {"contents": contents}, words)
+        self.found("gemini", {"contents": [result], "tools": [{"googleSearch": {}}]}, "runs at the provider")
 
 
 class Server(unittest.TestCase):
@@ -74,6 +112,23 @@ class Server(unittest.TestCase):
         self.assertEqual(self.request(path, asking(), key="other")[0], 401)
         self.assertEqual(len(json.loads(self.request("/requests")[1])), 4)
         self.assertEqual(json.loads(self.request("/violations")[1]), ["not expected in the request: secret"])
+
+    def test_every_dialect_answers_as_one_document_and_as_a_stream(self):
+        for path, body, words in [
+            ("/v1/messages?beta=true", {"model": "m", "max_tokens": 9, "tools": [{"name": "t"}],
+                                        "messages": [{"role": "user", "content": "go"}]}, "tool_use"),
+            ("/v1/responses", {"model": "m", "input": "go", "tools": [{"type": "function", "name": "t"}]}, "function_call"),
+            ("/v1beta/models/m:generateContent", {"contents": [{"role": "user", "parts": [{"text": "go"}]}],
+                                                  "tools": [{"functionDeclarations": [{"name": "t"}]}]}, "functionCall"),
+        ]:
+            turn = {"thinking": "so", "text": "I look.", "calls": [{"name": "t"}]}
+            Handler.script = Script({"turns": [turn, turn]}, None)
+            status, answer = self.request(path, body)
+            self.assertEqual((status, words in answer), (200, True), answer)
+            streamed = path.replace(":generate", ":streamGenerate") + "?alt=sse" if "contents" in body else path
+            status, answer = self.request(streamed, {**body, "stream": True})
+            self.assertEqual((status, words in answer, answer.count("data: ") > 3), (200, True, True), answer)
+        self.assertEqual(self.request("/v1/messages", {"model": "m"}, key="other")[0], 401)
 
 
 if __name__ == "__main__":
