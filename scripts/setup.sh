@@ -116,6 +116,12 @@ hermes() {
     if [ -x tests/e2e/setup.sh ]; then tests/e2e/setup.sh >/dev/null; fi
 }
 
+other_agents() {
+    have npm || apt nodejs npm || fail "npm is missing, and there is no right to install it: install the packages nodejs and npm"
+    have ss || apt iproute2 || say "ss is missing, which breaks connections in tests/e2e: install iproute2"
+    tests/e2e/setup.sh agents >/dev/null
+}
+
 browser() {
     if have chromium || have chromium-browser || have google-chrome; then return; fi
     apt chromium || fail "Chromium is missing, and there is no right to install it: install the package chromium"
@@ -158,6 +164,7 @@ if [ "${1:-all}" = all ]; then
     # libFuzzer is C++.
     have c++ || apt build-essential || fail "a C++ compiler is missing: install build-essential"
     hermes
+    other_agents
     browser
     browser_side
     ordinary_user

@@ -10,6 +10,7 @@ pub mod audit;
 mod config;
 pub mod context;
 mod doctor;
+mod hook;
 mod http;
 mod init;
 mod login;
@@ -110,6 +111,8 @@ enum Command {
     /// Print a one-time link that logs a browser in
     #[command(after_help = "Examples:\n  coda login")]
     Login,
+    /// Ask coda's gates about a tool call: what an agent's own hooks run inside a task
+    Hook(hook::HookArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  coda completions bash > ~/.local/share/bash-completion/completions/coda")]
     Completions {
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         // Before anything else: these must find a process of one thread.
         Command::AgentRunbook => runbook::run(),
+        Command::Hook(args) => hook::run(&args),
         Command::SandboxExec { words } => sandbox_exec::run(&words),
         Command::PolicyBuild => ExitCode::from(crate::policy::build::main()),
         command => {
@@ -162,7 +166,6 @@ fn dispatch(command: Command, home: Option<PathBuf>, server: Option<String>, for
         Command::Serve(args) => serve::run(args, &context, &environment),
         Command::Init(args) => init::run(args, &context, &environment),
         Command::Config(command) => config::run(command, &context, &environment),
-        Command::Agent(command) => agent::run(command, &context, &environment),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -179,7 +182,7 @@ fn elsewhere(home: &std::path::Path, environment: &std::collections::BTreeMap<St
     crate::home::running(home).is_none().then(|| url.clone())
 }
 
-/// The commands that talk to a server.
+/// The commands that talk to a server or to other programs.
 async fn talk(
     command: Command,
     context: &Context,
@@ -195,13 +198,14 @@ async fn talk(
         Command::Policy(command) => policy::run(command, context).await,
         Command::Audit(command) => audit::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
+        Command::Agent(command) => agent::run(command, context, environment).await,
         Command::Doctor => doctor::run(context, environment).await,
         Command::Login => login::run(context).await,
         Command::Serve(_)
         | Command::Init(_)
         | Command::Config(_)
-        | Command::Agent(_)
         | Command::Completions { .. }
+        | Command::Hook(_)
         | Command::AgentRunbook
         | Command::PolicyBuild
         | Command::SandboxExec { .. } => Err(CliError::Failed("this command does not talk to a server".into())),

@@ -112,6 +112,8 @@ pub struct Settings {
     pub pass_environment: Vec<String>,
     /// The configured agents, by name.
     pub agents: BTreeMap<String, agent::Profile>,
+    /// How long agents wait for their own hooks.
+    pub hook_limit_s: u64,
     /// How coda's own hidden commands are called: the program and what comes before the command. Not from the file.
     pub own_program: Vec<OsString>,
 }
@@ -130,6 +132,7 @@ impl Default for Settings {
             sandbox: sandbox::Settings::default(),
             pass_environment: Vec::new(),
             agents: BTreeMap::new(),
+            hook_limit_s: 60,
             own_program: own_program(),
         }
     }
@@ -191,7 +194,7 @@ impl Executor {
     /// Puts it together.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let agents = Agents::new(settings.agents.clone(), settings.own_program.clone());
+        let agents = Agents::new(settings.agents.clone(), settings.own_program.clone(), settings.hook_limit_s);
         Self { settings, agents, sessions: Sessions::default() }
     }
 

@@ -14,6 +14,7 @@ pub mod tools;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -72,6 +73,10 @@ pub trait ToolGates: Send + Sync {
     /// Judges calls that the model made together. One verdict per call, in order. Holds as long as people need, at most
     /// `hold_s`. A repeated question about the same call attaches to the pending or decided one.
     fn judge_calls<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Vec<CallVerdict>>;
+
+    /// Judges a call that an agent's own hook asks about, and waits for people no longer than the hook can (nor than
+    /// `hold_s`): then it is parked.
+    fn judge_hooked<'a>(&'a self, task: &'a TaskId, call: ToolCall, wait: Duration) -> Pending<'a, CallVerdict>;
 
     /// Judges a declared plan: what is held is held before the first call runs, as one request. Verdicts are not
     /// permissions: each call is judged again when it is made, and finds the approval given here.

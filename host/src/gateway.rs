@@ -15,10 +15,12 @@ mod credential;
 mod dialect;
 mod exchange;
 mod failure;
+mod hook;
 mod memory;
 mod messages;
 mod model;
 mod outbound;
+mod released;
 mod results;
 mod server;
 mod session;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub max_remembered_turns: usize,
     /// All of them together have at most this many bytes.
     pub max_remembered_turn_bytes: usize,
+    /// How long a released call is found again by the hook of its agent; 0 = never.
+    pub hook_match_s: u64,
     /// A stream on which nothing happens gets a comment this often.
     pub keepalive_s: u64,
     /// A turn that nobody reads any more is ended after this time, unless people are deciding about it.
@@ -98,6 +102,7 @@ impl Default for Settings {
             max_remembered_refusals: 1024,
             max_remembered_turns: 16,
             max_remembered_turn_bytes: 16 << 20,
+            hook_match_s: 600,
             keepalive_s: 15,
             linger_s: 30,
             connect_timeout_s: 10,

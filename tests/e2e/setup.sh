@@ -1,7 +1,10 @@
 #!/bin/sh
 # Installs the agents that the end-to-end tests run, each in its own folder of the test cache, once.
-# Prints the folder of the Hermes installation. CODA_TEST_CACHE overrides ~/.cache/coda-tests.
+#   setup.sh           Hermes; prints its folder
+#   setup.sh agents    those of npm too; prints the folder of the test cache
+# CODA_TEST_CACHE overrides ~/.cache/coda-tests.
 set -eu
+here=$(cd "$(dirname "$0")" && pwd)
 
 HERMES_VERSION=0.19.0
 cache=${CODA_TEST_CACHE:-$HOME/.cache/coda-tests}
@@ -13,6 +16,14 @@ fail() {
     exit 1
 }
 
+if [ "${1:-}" = agents ]; then
+    hermes=$("$0")
+    command -v npm >/dev/null 2>&1 || fail "npm is missing: install the packages nodejs and npm"
+    # The Python of Hermes: the one that is known to be new enough.
+    "$hermes/bin/python" "$here/install.py" "$cache/agents" >&2
+    echo "$cache"
+    exit 0
+fi
 if [ -x "$hermes/bin/hermes" ] && [ -f "$hermes/.complete" ]; then
     echo "$hermes"
     exit 0

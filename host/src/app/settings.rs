@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::config::{AgentKind, Config, Credential, WorkspaceSource};
+use crate::config::{Config, Credential, WorkspaceSource};
 use crate::executor::{self, Agents};
 use crate::gates::keeper;
 use crate::gateway::{self, Upstream};
@@ -87,6 +87,7 @@ pub(super) fn gateway(config: &Config) -> gateway::Settings {
         max_response_bytes: size(from.max_response_bytes),
         max_requests: size(from.max_requests),
         max_continuations: small(from.max_continuations),
+        hook_match_s: from.hook_match_s,
         keepalive_s: from.keepalive_s,
         connect_timeout_s: from.connect_timeout_s,
         first_byte_timeout_s: from.first_byte_timeout_s,
@@ -136,6 +137,7 @@ pub(super) fn executor(config: &Config) -> executor::Settings {
         rows: u16::try_from(from.rows).unwrap_or(40),
         idle_s: tasks.idle_s,
         grace_s: from.grace_s,
+        hook_limit_s: from.hook_limit_s,
         transcript_bytes: from.max_transcript_bytes,
         result_bytes: tasks.max_result_bytes,
         sandbox: executor::sandbox::Settings { mode, readable, ..executor::sandbox::Settings::default() },
@@ -146,14 +148,9 @@ pub(super) fn executor(config: &Config) -> executor::Settings {
 }
 
 fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Profile {
-    let kind = match agent.kind {
-        AgentKind::Runbook => executor::agent::Kind::Runbook,
-        AgentKind::Hermes => executor::agent::Kind::Hermes,
-        AgentKind::Custom => executor::agent::Kind::Custom,
-    };
     let model = agent.model.as_ref().and_then(|name| config.models.get(name)).map(|m| m.model.clone());
     executor::agent::Profile {
-        kind,
+        kind: agent.kind,
         command: agent.command.as_deref().map(PathBuf::from).unwrap_or_default(),
         arguments: agent.arguments.clone(),
         environment: agent.environment.clone(),

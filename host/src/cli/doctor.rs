@@ -4,7 +4,6 @@ mod machine;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,9 +14,6 @@ use crate::config::{self, AgentKind, Config, Flags};
 use crate::home;
 use crate::policy::lets_requester_decide;
 
-/// The releases of Hermes that coda is tested with.
-const HERMES_TESTED: &str = "0.19.";
-const VERSION_TIMEOUT: Duration = Duration::from_secs(15);
 const LOW_DISK_BYTES: u64 = 1 << 30;
 const NO_DISK_BYTES: u64 = 100 << 20;
 
@@ -183,57 +179,50 @@ fn four_eyes(config: &Config) -> Option<Check> {
     })
 }
 
+/// Those that tasks may choose, and Hermes, which they may choose without a table of its own.
 async fn agents(config: &Config, environment: &BTreeMap<String, String>) -> Vec<Check> {
+    let found = agent::find(config, environment);
     let mut checks = Vec::new();
-    for found in agent::find(config, environment) {
-        let name = format!("agent {}", found.name);
-        let wanted = config.settings.tasks.default_agent == found.name || config.agents.contains_key(&found.name);
-        let check = match (&found.program, found.kind) {
-            (Some(_), AgentKind::Runbook) => Check::ok(name, "built in"),
-            (Some(program), AgentKind::Hermes | AgentKind::Custom) => installed(name, wanted, &found, program).await,
-            (None, _) => {
-                let level = if wanted { Level::Fail } else { Level::Warn };
-                Check::new(name, level, "its program is missing", found.hint)
-            }
-        };
-        checks.push(check);
+    for found in found.iter().filter(|found| found.usable || found.kind == AgentKind::Hermes) {
+        checks.push(agent_check(config, found).await);
     }
     checks
 }
 
-/// An agent whose program is there: whether it starts, in a release that is known to work, and has a model.
-async fn installed(name: String, wanted: bool, found: &agent::Found, program: &Path) -> Check {
-    let version = version(program).await;
-    let shown = format!("{} ({})", program.display(), version.as_deref().unwrap_or("version not told"));
+async fn agent_check(config: &Config, found: &agent::Found) -> Check {
+    let name = format!("agent {}", found.name);
+    if found.kind == AgentKind::Runbook {
+        return Check::ok(name, "built in");
+    }
+    let wanted = config.settings.tasks.default_agent == found.name || config.agents.contains_key(&found.name);
     let trouble = if wanted { Level::Fail } else { Level::Warn };
-    match (&found.model, found.kind, &version) {
-        (_, AgentKind::Hermes, None) => {
-            Check::new(name, trouble, shown, format!("`{} --version` fails: see why", program.display()))
-        }
+    match &found.program {
+        Some(program) => installed(name, trouble, found, program).await,
+        None => Check::new(name, trouble, "its program is missing", &found.hint),
+    }
+}
+
+/// An agent whose program is there: whether it starts, in a release that is known to work, and has a model.
+async fn installed(name: String, trouble: Level, found: &agent::Found, program: &Path) -> Check {
+    let release = agent::release(found).await;
+    let range = found.kind.tested();
+    let version = release.version.as_deref().unwrap_or("version not told");
+    let shown = format!("{} ({version})", program.display());
+    match (&found.model, range, release.tested) {
+        (_, Some(_), None) => Check::new(name, trouble, shown, format!("`{} --version` fails: see why", program.display())),
         (Some(Err(missing)), _, _) => {
             Check::new(name, trouble, format!("{shown}; model {missing}"), "`coda init --help` shows a pair that works")
         }
-        (_, AgentKind::Hermes, Some(version)) if !version.contains(HERMES_TESTED) => {
-            Check::new(name, Level::Warn, shown, format!("coda is tested with Hermes {HERMES_TESTED}x"))
+        (_, Some(range), Some(false)) => {
+            let way = format!(
+                "coda is tested with {}, and takes releases from {} to below {} for like it",
+                range.version, range.from, range.below
+            );
+            Check::new(name, Level::Warn, shown, way)
         }
         (Some(Ok(model)), _, _) => Check::ok(name, format!("{shown}, model {model}")),
         (None, _, _) => Check::ok(name, shown),
     }
-}
-
-/// Asks a program, in a home of its own: some write files into it even for this.
-async fn version(program: &Path) -> Option<String> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let home = std::env::temp_dir().join(format!("coda-doctor.{}", crate::env::hex(&crate::env::random_bytes::<8>())));
-    std::fs::DirBuilder::new().mode(0o700).create(&home).ok()?;
-    let mut command = tokio::process::Command::new(program);
-    command.arg("--version").env("HOME", &home).env("HERMES_HOME", &home);
-    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
-    let asked = tokio::time::timeout(VERSION_TIMEOUT, command.output()).await;
-    let _ = std::fs::remove_dir_all(&home);
-    let output = asked.ok()?.ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().next().filter(|_| output.status.success()).map(|line| print::short(line, 60))
 }
 
 fn report(checks: &[Check], context: &Context) -> Result<(), CliError> {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::context::{CliError, Context, Format};
 use super::print;
-use crate::config::{Config, FILE, FirstAgent, FirstProxy, Flags, commented};
+use crate::config::{AgentKind, Config, FILE, FirstAgent, FirstProxy, Flags, commented};
 use crate::home;
 
 /// The policies of a new server.
@@ -33,7 +33,7 @@ pub(super) struct InitArgs {
     #[arg(long, value_name = "NETWORK", requires = "proxy")]
     trusted_peer: Vec<String>,
     /// Set up an agent too, and make it the default
-    #[arg(long, value_name = "NAME", value_parser = ["hermes"], requires = "model_url", requires = "model")]
+    #[arg(long, value_name = "NAME", value_parser = known_agents(), requires = "model_url", requires = "model")]
     agent: Option<String>,
     /// Address of its model, such as https://models.example.com/v1
     #[arg(long, value_name = "URL", requires = "agent")]
@@ -90,8 +90,13 @@ pub(super) fn run(args: InitArgs, context: &Context, environment: &BTreeMap<Stri
         };
         print::line(&format!("{word}  {}", path.display()))?;
     }
-    let agent = agent.map_or("runbook", |_| "hermes");
+    let agent = agent.map_or("runbook".to_owned(), |agent| agent.name);
     print::line(&format!("\nnext: `coda serve`, then `coda run --watch 'what to do'` (goes to {agent})"))
+}
+
+/// Agents that need no more than a model to be set up.
+fn known_agents() -> Vec<&'static str> {
+    AgentKind::known().map(AgentKind::name).collect()
 }
 
 /// The bundled list, and what it says of requesters where that is not the default.

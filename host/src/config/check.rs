@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::layer::Problem;
 use super::settings::Sections;
-use super::{Config, suggest};
+use super::{AgentKind, Config, suggest};
 
 const MAX_HOLD_S: u64 = 600;
 
@@ -105,7 +105,11 @@ pub(super) fn references(config: &Config, problem: &mut dyn FnMut(Problem)) {
     let built_in = ["runbook", "hermes"];
     if !built_in.contains(&agent.as_str()) && !config.agents.contains_key(agent) {
         let hint = suggest::closest(agent, config.agents.keys().map(String::as_str).chain(built_in));
-        problem(Problem::at("tasks.default_agent", format!("there is no agent '{agent}'{hint}")));
+        let table = match AgentKind::named(agent) {
+            Some(_) => format!(": set it up in a table [agents.{agent}]"),
+            None => hint,
+        };
+        problem(Problem::at("tasks.default_agent", format!("there is no agent '{agent}'{table}")));
     }
     for rule in &config.labels {
         if let Some(workspace) = &rule.workspace

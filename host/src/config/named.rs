@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::layer::Problem;
+use super::suggest;
+pub use crate::executor::agent::Kind as AgentKind;
 use crate::gateway::{Auth, Dialect};
 
 /// `[agents.NAME]`: a program that tasks may choose.
@@ -23,18 +25,6 @@ pub struct Agent {
     pub environment: BTreeMap<String, String>,
     /// As `tasks.idle_s`, for this agent.
     pub idle_s: Option<u64>,
-}
-
-/// How an agent's program is called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AgentKind {
-    /// coda's own.
-    Runbook,
-    /// Hermes Agent.
-    Hermes,
-    /// A program that reads prompt.txt and writes result.json in `CODA_TASK_DIR`.
-    #[default]
-    Custom,
 }
 
 /// `[models.NAME]`: a model behind the gateway.
@@ -151,21 +141,16 @@ pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Pr
     let mut agents = BTreeMap::new();
     for (name, raw) in raw {
         let key = format!("agents.{name}");
-        let kind = match (raw.kind.as_deref(), name.as_str()) {
-            (Some("hermes"), _) | (None, "hermes") => AgentKind::Hermes,
-            (Some("custom") | None, _) if name != "runbook" => AgentKind::Custom,
-            (_, "runbook") => {
-                problem(Problem::at(&key, "'runbook' is built in: give your agent another name"));
-                continue;
-            }
-            (other, _) => {
-                let given = other.unwrap_or_default();
-                problem(Problem::at(
-                    format!("{key}.kind"),
-                    format!("'{given}' is no kind of agent: use \"hermes\" or \"custom\""),
-                ));
-                continue;
-            }
+        if name == AgentKind::Runbook.name() {
+            problem(Problem::at(&key, "'runbook' is built in: give your agent another name"));
+            continue;
+        }
+        let Some(kind) = kind_of(raw.kind.as_deref(), &name) else {
+            let given = raw.kind.unwrap_or_default();
+            let known = || format!(": use one of {}", kinds().collect::<Vec<_>>().join(", "));
+            let way = Some(suggest::closest(&given, kinds())).filter(|hint| !hint.is_empty()).unwrap_or_else(known);
+            problem(Problem::at(format!("{key}.kind"), format!("'{given}' is no kind of agent{way}")));
+            continue;
         };
         if kind == AgentKind::Custom && raw.command.is_none() {
             problem(Problem::at(&key, "a custom agent needs a command: command = \"/path/to/program\""));
@@ -174,6 +159,20 @@ pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Pr
         agents.insert(name, Agent { kind, command, arguments, model, environment: env, idle_s });
     }
     agents
+}
+
+/// What may be written as a kind.
+fn kinds() -> impl Iterator<Item = &'static str> {
+    AgentKind::known().chain([AgentKind::Custom]).map(AgentKind::name)
+}
+
+/// The kind that is written, else the one that the name says, else a custom one.
+fn kind_of(written: Option<&str>, name: &str) -> Option<AgentKind> {
+    let known = |word: &str| AgentKind::named(word).filter(|kind| *kind != AgentKind::Runbook);
+    match written {
+        Some(word) => known(word),
+        None => Some(known(name).unwrap_or(AgentKind::Custom)),
+    }
 }
 
 pub(super) fn models(raw: BTreeMap<String, RawModel>, problem: &mut dyn FnMut(Problem)) -> BTreeMap<String, Model> {

@@ -207,6 +207,8 @@ sections! {
         rows: u64 = 40;
         /// Time between SIGTERM and SIGKILL of a task's processes.
         grace_s: u64 = 5;
+        /// How long agents wait for their own hooks, which ask coda's gates; a call that people must decide is refused before, and its task parked.
+        hook_limit_s: u64 = 60;
         /// Largest transcript; what comes after is cut, and the transcript says so.
         max_transcript_bytes: u64 = 10 * MIB;
         /// Environment variables of the server that agents may see, besides PATH, LANG, LC_ALL, TERM and TZ.
@@ -261,6 +263,8 @@ sections! {
         max_requests: u64 = 32;
         /// How often one turn goes on after all its calls were refused.
         max_continuations: u64 = 8;
+        /// How long a released call is let through without a new verdict when the agent's own hook asks about it; 0 judges it anew.
+        hook_match_s: u64 = 600;
         /// A quiet stream gets a comment this often.
         keepalive_s: u64 = 15;
         /// Time to connect to a model's server.

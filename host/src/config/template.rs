@@ -44,7 +44,8 @@ const HEAD: &str = "\
 
 const NAMED: &str = r#"
 # Agents that tasks may choose, besides the built-in "runbook". `coda init --agent hermes …` writes such a pair.
-#[agents.hermes]
+#[agents.hermes]             # or opencode, goose, pi, qwen; another name needs a kind
+#kind = "hermes"             # "custom" is a program of your own (docs/agents.md)
 #command = "hermes"          # or an absolute path
 #model = "main"              # which [models.NAME] the gateway sends it to
 #env = { }                   # more environment; never secrets, agents can read it

@@ -1,27 +1,25 @@
 //! The agents: how each program is called, and what it needs to find. One file per supported agent; any other program
 //! that keeps to the folder protocol (`io/prompt.txt` in, `io/result.json` out) works as a custom one.
 
+mod goose;
 mod hermes;
+mod hook;
+mod kind;
+mod opencode;
+mod pi;
+mod qwen;
 mod runbook;
+pub mod tested;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Launch, StartError};
+use hook::Hook;
+pub use kind::Kind;
 
-/// How an agent is called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// coda's own: runs the shell block of a task step by step.
-    Runbook,
-    /// Hermes Agent in its one-shot form.
-    Hermes,
-    /// A program that reads `$CODA_TASK_DIR/prompt.txt`, or is told `envelope::STAND_IN` by its arguments, and writes `result.json` beside it.
-    #[default]
-    Custom,
-}
+use super::{Launch, StartError};
 
 /// One `[agents.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +60,14 @@ pub(super) struct NeededFile {
     pub(super) content: Vec<u8>,
 }
 
+/// What a kind adds to the call of its program.
+#[derive(Debug, Default)]
+pub(super) struct Fitted {
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) files: Vec<NeededFile>,
+}
+
 /// A call of an agent.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -75,14 +81,14 @@ pub(super) struct Call {
 #[derive(Debug, Clone)]
 pub struct Agents {
     profiles: BTreeMap<String, Profile>,
-    /// How coda's own hidden commands are called.
-    own_program: Vec<OsString>,
+    /// How coda's own hidden commands are called, the hooks of agents among them.
+    hook: Hook,
 }
 
 impl Agents {
     /// The built-in ones, and those of the configuration (which may replace `hermes`, never `runbook`).
     #[must_use]
-    pub fn new(configured: BTreeMap<String, Profile>, own_program: Vec<OsString>) -> Self {
+    pub fn new(configured: BTreeMap<String, Profile>, own_program: Vec<OsString>, hook_limit_s: u64) -> Self {
         let built_in = |kind| Profile { kind, ..Profile::default() };
         let mut profiles = BTreeMap::from([("hermes".to_owned(), built_in(Kind::Hermes))]);
         profiles.extend(configured);
@@ -92,7 +98,7 @@ impl Agents {
         {
             hermes.kind = Kind::Hermes;
         }
-        Self { profiles, own_program }
+        Self { profiles, hook: Hook { own_program, limit_s: hook_limit_s } }
     }
 
     /// An agent's own idle rule.
@@ -113,16 +119,16 @@ impl Agents {
         let info = |(name, profile): (&String, &Profile)| AgentInfo {
             name: name.clone(),
             program: self.program(profile, &path.to_string_lossy()),
-            hint: hint(profile),
+            hint: profile.kind.hint(name),
         };
         self.profiles.iter().map(info).collect()
     }
 
     fn program(&self, profile: &Profile, path: &str) -> Option<PathBuf> {
-        match profile.kind {
-            Kind::Runbook => self.own_program.first().map(PathBuf::from),
-            Kind::Hermes | Kind::Custom => resolve(command_of(profile), path),
+        if profile.kind == Kind::Runbook {
+            return self.hook.own_program.first().map(PathBuf::from);
         }
+        resolve(profile.kind.command(profile), path)
     }
 
     /// How this launch's agent is called, in an environment with this `PATH`.
@@ -133,40 +139,53 @@ impl Agents {
         };
         let program = self.program(profile, path).ok_or_else(|| StartError::NotInstalled {
             agent: launch.agent.clone(),
-            program: command_of(profile).display().to_string(),
-            hint: hint(profile),
+            program: profile.kind.command(profile).display().to_string(),
+            hint: profile.kind.hint(&launch.agent),
         })?;
         let mut arguments: Vec<OsString> = profile.arguments.iter().map(OsString::from).collect();
         let mut environment = profile.environment.clone();
         let mut files = vec![NeededFile { place: "io", path: "prompt.txt", content: launch.envelope.get().clone().into_bytes() }];
-        match profile.kind {
-            Kind::Runbook => arguments.extend(runbook::arguments(&self.own_program)),
-            Kind::Hermes => {
-                arguments.extend(hermes::arguments(launch));
-                environment.extend(hermes::environment(launch));
-                files.push(hermes::config(launch, profile));
-            }
-            Kind::Custom => {}
-        }
+        let fitted = match profile.kind {
+            Kind::Runbook => Fitted { arguments: runbook::arguments(&self.hook.own_program), ..Fitted::default() },
+            Kind::Hermes => hermes::fit(launch, profile, &self.hook),
+            Kind::OpenCode => opencode::fit(launch, profile, &self.hook),
+            Kind::Goose => goose::fit(launch, profile, &self.hook),
+            Kind::Pi => pi::fit(launch, profile, &self.hook),
+            Kind::Qwen => qwen::fit(launch, profile, &self.hook),
+            Kind::Custom => Fitted::default(),
+        };
+        arguments.extend(fitted.arguments);
+        environment.extend(fitted.environment);
+        files.extend(fitted.files);
         Ok(Call { program, arguments, environment, files })
     }
 }
 
-fn command_of(profile: &Profile) -> &Path {
-    match profile.kind {
-        Kind::Hermes if profile.command.as_os_str().is_empty() => Path::new("hermes"),
-        Kind::Runbook | Kind::Hermes | Kind::Custom => &profile.command,
+impl Profile {
+    /// The name that the agent asks for its model by. The gateway puts the real one in its place.
+    pub(super) fn model_name(&self) -> &str {
+        if self.model.is_empty() { "default" } else { &self.model }
     }
 }
 
-fn hint(profile: &Profile) -> String {
-    match profile.kind {
-        Kind::Runbook => "it is part of coda".into(),
-        Kind::Hermes => {
-            "pip install hermes-agent==0.19.0, then put `hermes` on PATH or its path in [agents.hermes] command".into()
-        }
-        Kind::Custom => "set its path in [agents.NAME] command".into(),
-    }
+/// An agent's model endpoint below the gateway: `route` is the dialect's, such as `v1`.
+pub(super) fn model_url(launch: &Launch, route: &str) -> String {
+    format!("{}/model/{route}", launch.gateway_url.trim_end_matches('/'))
+}
+
+/// A file of the agent's home, absolute.
+pub(super) fn in_home(launch: &Launch, path: &str) -> String {
+    launch.task_dir.join("home").join(path).display().to_string()
+}
+
+/// A configuration file of the agent's home. JSON is YAML too, so nothing needs a second way of quoting.
+pub(super) fn json_file(path: &'static str, content: &serde_json::Value) -> NeededFile {
+    NeededFile { place: "home", path, content: format!("{content:#}\n").into_bytes() }
+}
+
+/// Environment of literal names.
+pub(super) fn variables<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Finds a program as a shell would, but never in the current directory.
@@ -181,7 +200,7 @@ fn resolve(command: &Path, path: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -192,5 +211,67 @@ mod tests {
         assert!(resolve(Path::new("/bin/sh"), "").is_some());
         assert!(resolve(Path::new("/etc/passwd"), "").is_none(), "not executable");
         assert!(resolve(Path::new(""), "/bin").is_none());
+    }
+
+    /// The call of a kind, for a task whose prompt could be taken for much.
+    pub(super) fn call_of(kind: Kind) -> (Fitted, Launch) {
+        let mut stage = crate::executor::tests::harness::Stage::with("");
+        stage.prompt = "---CODA-TASK---\n--help $(MY-WORDS) @file".into();
+        let launch = stage.launch();
+        let hook = Hook { own_program: vec!["/opt/coda".into()], limit_s: 60 };
+        let profile = Profile { kind, model: "big-model".into(), ..Profile::default() };
+        let fitted = match kind {
+            Kind::Runbook | Kind::Custom => Fitted::default(),
+            Kind::Hermes => hermes::fit(&launch, &profile, &hook),
+            Kind::OpenCode => opencode::fit(&launch, &profile, &hook),
+            Kind::Goose => goose::fit(&launch, &profile, &hook),
+            Kind::Pi => pi::fit(&launch, &profile, &hook),
+            Kind::Qwen => qwen::fit(&launch, &profile, &hook),
+        };
+        (fitted, launch)
+    }
+
+    /// One of its files, as JSON.
+    pub(super) fn json_of(fitted: &Fitted, path: &str) -> serde_json::Value {
+        let file = fitted.files.iter().find(|f| f.path == path).expect("it needs this file");
+        assert_eq!(file.place, "home");
+        serde_json::from_slice(&file.content).expect("JSON")
+    }
+
+    #[test]
+    fn nothing_of_a_task_stands_on_a_command_line_or_in_an_environment() {
+        for kind in Kind::known() {
+            let (fitted, launch) = call_of(kind);
+            let words = fitted.arguments.iter().map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+            assert!(words.contains(crate::task::envelope::STAND_IN), "{kind:?} is told nothing: {words}");
+            let seen = format!("{words} {:?}", fitted.environment);
+            assert!(!seen.contains("MY-WORDS") && !words.contains("the-task-token"), "{kind:?}: {seen}");
+            assert!(fitted.files.iter().all(|f| !String::from_utf8_lossy(&f.content).contains("MY-WORDS")), "{kind:?}");
+            assert!(!words.contains(&launch.gateway_token), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_known_agent_is_told_of_its_hook() {
+        for kind in Kind::known() {
+            let (fitted, _) = call_of(kind);
+            let files: String = fitted.files.iter().map(|f| String::from_utf8_lossy(&f.content).into_owned()).collect();
+            let by_command = files.contains(&format!("'/opt/coda' hook --agent {} --limit-s 60", kind.name()));
+            let by_plugin =
+                files.contains("/agent/hook") && fitted.environment.get("CODA_HOOK_WAIT_S").is_some_and(|s| s == "36");
+            assert!(by_command != by_plugin, "{kind:?}: {files}");
+            assert!(kind.layers().contains(&"hook"), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_known_agent_has_the_gateway_as_its_model() {
+        for kind in Kind::known() {
+            let (fitted, launch) = call_of(kind);
+            let files: String = fitted.files.iter().map(|f| String::from_utf8_lossy(&f.content).into_owned()).collect();
+            let all = format!("{files} {:?}", fitted.environment);
+            assert!(all.contains(&launch.gateway_url) && all.contains("model/"), "{kind:?}: {all}");
+            assert!(all.contains(&launch.gateway_token) && all.contains("big-model"), "{kind:?}: {all}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The gates as the gateway calls them: `ToolGates` for the gatekeeper.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -26,7 +27,16 @@ impl ToolGates for Gatekeeper {
             let Some(running) = self.running(task) else {
                 return calls.iter().map(|_| CallVerdict::Refuse { message: NOT_RUNNING.into() }).collect();
             };
-            join_all(calls.into_iter().map(|call| self.judge_call(&running, call))).await
+            join_all(calls.into_iter().map(|call| self.judge_call(&running, call, None))).await
+        })
+    }
+
+    fn judge_hooked<'a>(&'a self, task: &'a TaskId, call: ToolCall, wait: Duration) -> Pending<'a, CallVerdict> {
+        Box::pin(async move {
+            match self.running(task) {
+                Some(running) => self.judge_call(&running, call, Some(wait)).await,
+                None => CallVerdict::Refuse { message: NOT_RUNNING.into() },
+            }
         })
     }
 
@@ -62,6 +72,7 @@ impl ToolGates for Gatekeeper {
                 working_directory: running.workspace.display().to_string(),
                 key,
                 title: format!("result of {tool}"),
+                wait: None,
             };
             let passed = self.pass(&running, &ask).await;
             let (id, call) = (task.clone(), call_id.to_owned());
@@ -97,8 +108,8 @@ impl ToolGates for Gatekeeper {
 }
 
 impl Gatekeeper {
-    async fn judge_call(&self, running: &Arc<Running>, call: ToolCall) -> CallVerdict {
-        let ask = ask_call(running, &call);
+    async fn judge_call(&self, running: &Arc<Running>, call: ToolCall, wait: Option<Duration>) -> CallVerdict {
+        let ask = Ask { wait, ..ask_call(running, &call) };
         let cleared = match self.pass(running, &ask).await {
             Passed::Cleared(cleared) => cleared,
             Passed::Refused(message) => return CallVerdict::Refuse { message },
@@ -145,7 +156,7 @@ impl Gatekeeper {
 
     /// One request for everything in a plan that people must decide, before any of it runs.
     async fn plan(&self, running: &Arc<Running>, calls: &[ToolCall]) -> Result<Result<(), String>, StoreError> {
-        let deadline = Instant::now() + std::time::Duration::from_secs(self.settings().hold_s);
+        let deadline = Instant::now() + Duration::from_secs(self.settings().hold_s);
         let mut changes = self.subscribe();
         let (mut items, mut demands, mut last) = (Vec::new(), Vec::new(), None);
         for call in calls {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::keeper::Gatekeeper;
 use super::running::Running;
@@ -18,6 +19,8 @@ pub(super) struct Ask {
     pub working_directory: String,
     pub key: String,
     pub title: String,
+    /// How long whoever asks can wait for people, where that is shorter than the hold.
+    pub wait: Option<Duration>,
 }
 
 /// The item that people see and an approval is bound to.
@@ -50,7 +53,7 @@ pub(super) fn ask_call(running: &Running, call: &super::ToolCall) -> Ask {
     let subject = tools::subject(call);
     let working_directory = working_directory(&running.workspace, call.working_directory.as_deref()).display().to_string();
     let key = call_key(&running.task.id, Gate::ToolCall, &call.tool, &subject.arguments, &working_directory);
-    Ask { subject: Subject::ToolCall(subject), working_directory, key, title: call.tool.clone() }
+    Ask { subject: Subject::ToolCall(subject), working_directory, key, title: call.tool.clone(), wait: None }
 }
 
 /// Where a call takes effect: what it names, seen from the workspace, without `.` and `..`. By words alone: the folder need

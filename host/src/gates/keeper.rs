@@ -135,7 +135,8 @@ impl Gatekeeper {
     }
 
     async fn try_pass(&self, running: &Arc<Running>, ask: &Ask) -> Result<Passed, StoreError> {
-        let deadline = Instant::now() + Duration::from_secs(self.0.settings.hold_s);
+        let hold = Duration::from_secs(self.0.settings.hold_s);
+        let deadline = Instant::now() + ask.wait.map_or(hold, |wait| wait.min(hold));
         let mut changes = self.0.decided.subscribe();
         let mut held: Option<Held> = None;
         let passed = loop {

@@ -29,9 +29,21 @@ const SQL: [&str; 6] = ["sql", "execute_sql", "execute_query", "run_query", "que
 const SQL_ARGUMENTS: [&str; 3] = ["statement", "sql", "query"];
 
 /// Tools that write files.
-const WRITE: [&str; 9] =
-    ["write_file", "write", "edit", "edit_file", "patch", "apply_patch", "str_replace_editor", "replace", "create_file"];
-const PATH_ARGUMENTS: [&str; 4] = ["path", "file_path", "filename", "target_file"];
+const WRITE: [&str; 12] = [
+    "write_file",
+    "write",
+    "edit",
+    "edit_file",
+    "multiedit",
+    "notebookedit",
+    "patch",
+    "apply_patch",
+    "str_replace_editor",
+    "text_editor",
+    "replace",
+    "create_file",
+];
+const PATH_ARGUMENTS: [&str; 6] = ["path", "file_path", "filePath", "notebook_path", "filename", "target_file"];
 
 /// The call as policies see it.
 #[must_use]
@@ -83,7 +95,7 @@ pub fn more(subject: &ToolCallSubject) -> String {
 }
 
 /// Without the prefix that agents give to tools of MCP servers.
-fn bare_name(tool: &str) -> String {
+pub(crate) fn bare_name(tool: &str) -> String {
     tool.rsplit("__").next().unwrap_or(tool).to_ascii_lowercase()
 }
 

@@ -19,7 +19,7 @@ use crate::gates::{CallVerdict, ToolCall};
 /// More calls in one request are refused.
 const MAX_CALLS: usize = 1000;
 
-type Answer = Result<Json<Value>, Failure>;
+pub(in crate::gateway) type Answer = Result<Json<Value>, Failure>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +45,7 @@ struct ToolResult {
     content: String,
 }
 
-fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, Failure> {
+pub(in crate::gateway) fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, Failure> {
     serde_json::from_value(body).map_err(|e| Failure::invalid(format!("the body is not as it must be: {e}")))
 }
 
@@ -59,7 +59,7 @@ fn parse_calls(body: Value) -> Result<Vec<ToolCall>, Failure> {
 }
 
 /// Work for a task whose access stays open meanwhile.
-async fn while_open<T>(admitted: &Admitted, work: impl Future<Output = T>) -> Result<T, Failure> {
+pub(in crate::gateway) async fn while_open<T>(admitted: &Admitted, work: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::select! {
         done = work => Ok(done),
         () = admitted.session.closed.cancelled() => Err(Failure::unauthenticated()),

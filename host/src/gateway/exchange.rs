@@ -84,6 +84,8 @@ impl Exchange {
             if !released.is_empty() || refused.is_empty() {
                 let keep = if message.calls.is_empty() && rounds.is_empty() { Keep::Nothing } else { Keep::Decided };
                 let end = answer.finish(&message, &released, intact);
+                // Before the agent has them: its hooks ask at once.
+                released.iter().filter_map(|draft| draft.to_call().ok()).for_each(|call| self.session.released.keep(call));
                 let call_ids = released.iter().map(|draft| draft.id.clone()).collect();
                 // Kept before the agent has the answer, so that its next request finds it.
                 self.session.splices.keep(Splice { call_ids, text: answer.text().to_owned(), rounds, beside: refused });

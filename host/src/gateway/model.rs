@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::gates::ToolCall;
 
 /// Keys of arguments by which agents name the directory that a call runs in.
-const DIRECTORY_KEYS: [&str; 3] = ["workdir", "cwd", "working_directory"];
+const DIRECTORY_KEYS: [&str; 5] = ["workdir", "cwd", "working_directory", "directory", "dir_path"];
 
 /// A tool call as a model wrote it, complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,9 +49,14 @@ impl Draft {
             return Err("it names no tool".into());
         }
         let arguments = parse_arguments(&self.arguments)?;
-        let working_directory = DIRECTORY_KEYS.iter().find_map(|key| arguments.get(key)?.as_str()).map(str::to_owned);
+        let working_directory = named_directory(&arguments).map(str::to_owned);
         Ok(ToolCall { id: self.id.clone(), tool: self.name.clone(), arguments, working_directory })
     }
+}
+
+/// The directory that arguments name.
+pub(in crate::gateway) fn named_directory(arguments: &Value) -> Option<&str> {
+    DIRECTORY_KEYS.iter().find_map(|key| arguments.get(key)?.as_str())
 }
 
 /// Arguments as JSON. Stricter than agents are: what two parsers may read differently is refused.

@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::memory::hash;
 use super::session::{Found, Session};
 use super::turn::{Read, Reader};
-use super::{Shared, agent};
+use super::{Shared, agent, hook};
 
 /// What a token has in most texts and models, for an estimate.
 const BYTES_PER_TOKEN: usize = 4;
@@ -60,6 +60,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/agent/plan", post(agent::plan))
         .route("/agent/calls", post(agent::calls).get(agent::calls_so_far))
         .route("/agent/results", post(agent::results))
+        .route("/agent/hook", post(hook::ask))
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_path)
         .with_state(shared)

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::memory::{Hash, Results, Screened, Splices, hash};
+use super::released::Released;
 use super::turn::{Reader, Turn};
 use super::upstream::{Line, Upstream};
 use crate::gates::{ResultVerdict, ToolGates};
@@ -50,6 +52,8 @@ pub(in crate::gateway) struct Session {
     pub(in crate::gateway) envelope: Cleared<String>,
     pub(in crate::gateway) line: Line,
     pub(in crate::gateway) splices: Splices,
+    /// What the hooks of its agent need not ask about again.
+    pub(in crate::gateway) released: Released,
     /// Cancelled when the access is closed.
     pub(in crate::gateway) closed: CancellationToken,
     /// Bounds requests that are being answered.
@@ -98,6 +102,7 @@ impl Session {
             envelope,
             line: Line::new(upstream, secrets),
             splices: Splices::new(settings.max_remembered_refusals),
+            released: Released::new(settings.max_remembered_results, Duration::from_secs(settings.hook_match_s)),
             closed: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(settings.max_requests.max(1))),
             running: Arc::new(Semaphore::new(settings.max_requests.max(1))),

@@ -4,6 +4,7 @@ mod dialects;
 #[cfg(feature = "e2e")]
 mod hermes;
 mod holds;
+mod hooks;
 mod refusals;
 mod results;
 mod speech;

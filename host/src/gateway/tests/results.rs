@@ -56,7 +56,7 @@ async fn blank_blocks_orphans_and_hosted_tools_do_not_reach_the_upstream() {
 async fn without_the_token_of_an_open_task_there_is_nothing() {
     let mut stand = Stand::new().await;
     let url = stand.gateway.url();
-    for path in ["/model/v1/chat/completions", "/agent/calls", "/agent/plan", "/agent/results"] {
+    for path in ["/model/v1/chat/completions", "/agent/calls", "/agent/plan", "/agent/results", "/agent/hook"] {
         for token in ["", "coda_task_0000", "upstream-key"] {
             let answer = stand.client.post(format!("{url}{path}")).bearer_auth(token).json(&asking(false, &[])).send().await;
             assert_eq!(answer.expect("an answer").status().as_u16(), 401, "{path}");

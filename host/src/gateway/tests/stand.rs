@@ -29,6 +29,8 @@ pub(super) struct Gates {
     pub(super) asked: Mutex<Vec<Vec<ToolCall>>>,
     /// All results, as they came.
     pub(super) results: Mutex<Vec<(String, String, String)>>,
+    /// How long each hook could wait.
+    pub(super) waits: Mutex<Vec<Duration>>,
     /// Tokens.
     pub(super) usage: Mutex<(u64, u64)>,
     /// How often the agent was said to be at work.
@@ -63,6 +65,11 @@ impl ToolGates for Gates {
             }
             verdicts
         })
+    }
+
+    fn judge_hooked<'a>(&'a self, task: &'a TaskId, call: ToolCall, wait: Duration) -> Pending<'a, CallVerdict> {
+        self.waits.lock().expect("waits").push(wait);
+        Box::pin(async move { self.judge_calls(task, vec![call]).await.remove(0) })
     }
 
     fn note_activity(&self, _: &TaskId) {
