@@ -69,7 +69,7 @@ impl App {
         if let Err(e) = policies.start().await {
             tracing::error!(error = %e, "the policy folder does not load");
         }
-        open_doors::say(&config);
+        open_doors::say(&config).await;
         let places = Arc::new(Notify::new());
         let gates = Gatekeeper::new(store.clone(), policies.clone(), settings::gates(&config), places.clone());
         let gateway = Gateway::bind(settings::gateway(&config), Arc::new(gates.clone()))?;

@@ -18,7 +18,7 @@ pub mod policy;
 pub mod print;
 mod run;
 pub mod runbook;
-pub mod sandbox_exec;
+pub mod sandbox_init;
 mod serve;
 mod task;
 #[cfg(test)]
@@ -126,8 +126,8 @@ enum Command {
     #[command(name = "policy-build", hide = true)]
     PolicyBuild,
     /// The process between server and agent
-    #[command(name = "sandbox-exec", hide = true)]
-    SandboxExec {
+    #[command(name = "sandbox-init", hide = true)]
+    SandboxInit {
         /// As the executor words them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
@@ -141,7 +141,7 @@ pub fn main() -> ExitCode {
         // Before anything else: these must find a process of one thread.
         Command::AgentRunbook => runbook::run(),
         Command::Hook(args) => hook::run(&args),
-        Command::SandboxExec { words } => sandbox_exec::run(&words),
+        Command::SandboxInit { words } => sandbox_init::run(&words),
         Command::PolicyBuild => ExitCode::from(crate::policy::build::main()),
         command => {
             let format = if cli.json { Format::Json } else { Format::Human };
@@ -208,7 +208,7 @@ async fn talk(
         | Command::Hook(_)
         | Command::AgentRunbook
         | Command::PolicyBuild
-        | Command::SandboxExec { .. } => Err(CliError::Failed("this command does not talk to a server".into())),
+        | Command::SandboxInit { .. } => Err(CliError::Failed("this command does not talk to a server".into())),
     }
 }
 

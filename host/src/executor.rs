@@ -11,7 +11,9 @@ pub mod end;
 mod environment;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod inside;
 mod mask;
+pub mod probe;
 mod process;
 pub mod progress;
 mod pty;
@@ -38,7 +40,7 @@ use std::time::Duration;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 pub use agent::{AgentInfo, Agents};
@@ -222,13 +224,14 @@ impl Executor {
         command.args(self.settings.own_program.iter().skip(1)).arg(supervisor::COMMAND);
         command.env_clear().env(process::TASK_MARK, launch.task.as_str()).current_dir("/");
         let (columns, rows) = (self.settings.columns, self.settings.rows);
-        let (terminal, mut child) = pty::start(command, columns, rows).map_err(|e| StartError::Spawn(e.to_string()))?;
-        let tree = tree_of(&child, &launch.task)?;
+        let (channel, errors) = reports::Channel::open().map_err(|e| StartError::Spawn(e.to_string()))?;
+        let (terminal, mut child) = pty::start(command, errors, columns, rows).map_err(|e| StartError::Spawn(e.to_string()))?;
+        let mut tree = tree_of(&child, &launch.task)?;
         let session = self.sessions.open(&launch.task, session::Session::new(columns, rows, &secrets_of(&launch)));
         let cast = launch.task_dir.join("transcript.cast");
         let recorder = transcript::Recorder::start(&cast, columns, rows, launch.attempt, self.settings.transcript_bytes);
         let mut pump = pump::Pump::start(terminal, std::sync::Arc::clone(&session), recorder);
-        let (reports, sandbox) = match handshake(&mut child, &spec).await {
+        let Started { reports, sandbox, init, listener } = match handshake(&mut child, channel, &spec).await {
             Ok(started) => started,
             Err(why) => {
                 tree.end(Duration::from_secs(self.settings.grace_s)).await;
@@ -238,9 +241,10 @@ impl Executor {
                 return Err(StartError::NotStarted(why));
             }
         };
+        tree.init = init;
         let (mut settings, sessions) = (self.settings.clone(), self.sessions.clone());
         settings.idle_s = self.agents.idle_s(&launch.agent).unwrap_or(settings.idle_s);
-        let parts = run::Parts { launch, settings, sessions, session, child, reports, tree, pump, sandbox, progress };
+        let parts = run::Parts { launch, settings, sessions, session, child, reports, tree, pump, sandbox, listener, progress };
         Ok(run::begin(parts, tail))
     }
 
@@ -248,7 +252,15 @@ impl Executor {
         let (io, home) = (launch.task_dir.join("io"), launch.task_dir.join("home"));
         let server_home = std::env::var_os("HOME").map(PathBuf::from);
         let writable = [io.as_path(), home.as_path(), launch.workspace.as_path()];
-        let borders = sandbox::borders(&self.settings.sandbox, &launch.coda_home, &writable, server_home.as_deref());
+        let own = self.settings.own_program.first().map(PathBuf::from).unwrap_or_default();
+        let places = sandbox::Places {
+            coda_home: &launch.coda_home,
+            writable: &writable,
+            programs: &[&call.program, &own],
+            server_home: server_home.as_deref(),
+            gateway_url: &launch.gateway_url,
+        };
+        let borders = sandbox::borders(&self.settings.sandbox, &places);
         supervisor::Spec {
             task: launch.task.clone(),
             own_program: self.settings.own_program.clone(),
@@ -261,8 +273,8 @@ impl Executor {
     }
 }
 
-/// The hidden command `sandbox-exec`.
-pub(crate) fn sandbox_exec(words: &[OsString]) -> u8 {
+/// The hidden command `sandbox-init`.
+pub(crate) fn sandbox_init(words: &[OsString]) -> u8 {
     supervisor::main(words)
 }
 
@@ -273,22 +285,46 @@ fn secrets_of(launch: &Launch) -> Vec<String> {
 fn tree_of(child: &Child, task: &TaskId) -> Result<end::Tree, StartError> {
     let found = child.id().and_then(|pid| process::find(i32::try_from(pid).ok()?));
     let root = found.ok_or_else(|| StartError::Spawn("the supervisor ended at once".into()))?;
-    Ok(end::Tree { pid: root.pid, start: root.start, task: task.clone() })
+    Ok(end::Tree { pid: root.pid, start: root.start, task: task.clone(), init: None })
+}
+
+/// What a supervisor reports of a start.
+struct Started {
+    reports: reports::Reports<reports::Channel>,
+    sandbox: String,
+    init: Option<process::Process>,
+    listener: Option<std::net::TcpListener>,
 }
 
 /// Hands the spec over and waits until the sandbox is on.
-async fn handshake(child: &mut Child, spec: &supervisor::Spec) -> Result<(reports::Reports<ChildStderr>, String), String> {
+async fn handshake(child: &mut Child, channel: reports::Channel, spec: &supervisor::Spec) -> Result<Started, String> {
     let text = serde_json::to_vec(spec).expect("a spec is JSON");
     let mut input = child.stdin.take().expect("its standard input is a pipe");
-    let mut reports = reports::Reports::new(child.stderr.take().expect("its standard error is a pipe"));
+    let mut reports = reports::Reports::new(channel);
     let exchange = async {
         input.write_all(&text).await.map_err(|e| format!("the supervisor does not read: {e}"))?;
         drop(input);
-        match reports.next().await {
-            Some(supervisor::Report::Confined { sandbox }) => Ok((reports, sandbox)),
-            Some(supervisor::Report::Failed { why }) => Err(why),
-            Some(supervisor::Report::Exited { .. } | supervisor::Report::Signalled { .. }) | None => {
-                Err("the supervisor ended before the agent was executed".into())
+        let wants_listener = spec.borders.network == sandbox::Network::GatewayOnly;
+        let mut lacking = String::new();
+        loop {
+            match reports.next().await {
+                Some(supervisor::Report::NoNamespaces { why }) => {
+                    reports.discard();
+                    lacking = format!("; not tier A: {why}");
+                }
+                Some(supervisor::Report::Listening) => {}
+                Some(supervisor::Report::Confined { sandbox, init }) => {
+                    let listener = reports.take_listener(spec.borders.gateway_port);
+                    if init.is_some() && wants_listener && listener.is_none() {
+                        return Err("the listener inside did not come along".into());
+                    }
+                    let init = init.and_then(process::find);
+                    return Ok(Started { reports, sandbox: sandbox + &lacking, init, listener });
+                }
+                Some(supervisor::Report::Failed { why }) => return Err(why),
+                Some(supervisor::Report::Exited { .. } | supervisor::Report::Signalled { .. }) | None => {
+                    return Err("the supervisor ended before the agent was executed".into());
+                }
             }
         }
     };

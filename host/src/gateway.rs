@@ -6,7 +6,8 @@
 //!                                  └──── refused call + refusal ◄──────────┘
 //! ```
 //! It listens on a loopback port of its own and serves whoever holds a task's token, until the task's `AccessGuard` is
-//! dropped. It decides nothing: verdicts come from `ToolGates`. It never sends the agent's token upstream, nor the
+//! dropped; a task with a network of its own is served on a listener inside of that, and there alone (`inside`). It decides
+//! nothing: verdicts come from `ToolGates`. It never sends the agent's token upstream, nor the
 //! upstream's credential to the agent. A call that nobody allowed never reaches the agent, whatever goes wrong.
 
 mod agent;
@@ -16,6 +17,7 @@ mod dialect;
 mod exchange;
 mod failure;
 mod hook;
+mod inside;
 mod memory;
 mod messages;
 mod model;
@@ -174,7 +176,7 @@ pub(in crate::gateway) struct Shared {
     settings: Settings,
     gates: Arc<dyn ToolGates>,
     sessions: Sessions,
-    client: upstream::Client,
+    client: Arc<upstream::Client>,
 }
 
 impl Gateway {
@@ -185,7 +187,7 @@ impl Gateway {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let client = upstream::Client::new(&settings).map_err(GatewayError::Client)?;
+        let client = Arc::new(upstream::Client::new(&settings).map_err(GatewayError::Client)?);
         let shared = Arc::new(Shared { settings, gates, sessions: Sessions::default(), client });
         Ok(Self { shared, listener: Arc::new(listener), address })
     }

@@ -6,6 +6,7 @@ mod approval;
 mod audit;
 mod authorization;
 mod bad_input;
+mod bypass;
 mod faults;
 mod genie;
 mod guest;

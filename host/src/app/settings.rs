@@ -126,12 +126,6 @@ pub(super) fn models(config: &Config) -> BTreeMap<String, Upstream> {
 pub(super) fn executor(config: &Config) -> executor::Settings {
     let (from, tasks) = (&config.settings.executor, &config.settings.tasks);
     let agents = config.agents.iter().map(|(name, agent)| (name.clone(), profile(config, agent))).collect();
-    let mode = match from.sandbox.as_str() {
-        "landlock" => executor::sandbox::Mode::Require,
-        "none" => executor::sandbox::Mode::Off,
-        _ => executor::sandbox::Mode::BestEffort,
-    };
-    let readable = from.readable.iter().map(|path| config.in_home(path)).collect();
     executor::Settings {
         columns: u16::try_from(from.columns).unwrap_or(120),
         rows: u16::try_from(from.rows).unwrap_or(40),
@@ -140,10 +134,34 @@ pub(super) fn executor(config: &Config) -> executor::Settings {
         hook_limit_s: from.hook_limit_s,
         transcript_bytes: from.max_transcript_bytes,
         result_bytes: tasks.max_result_bytes,
-        sandbox: executor::sandbox::Settings { mode, readable, ..executor::sandbox::Settings::default() },
+        sandbox: sandbox(config),
         pass_environment: from.pass_environment.clone(),
         agents,
         ..executor::Settings::default()
+    }
+}
+
+/// What confines agents.
+pub(crate) fn sandbox(config: &Config) -> executor::sandbox::Settings {
+    use executor::sandbox::{Limits, Mode, Network};
+    let from = &config.settings.executor;
+    executor::sandbox::Settings {
+        mode: match from.sandbox.as_str() {
+            "require" => Mode::Require,
+            "floor" => Mode::Floor,
+            "off" => Mode::Off,
+            _ => Mode::BestEffort,
+        },
+        network: if from.network == "open" { Network::Open } else { Network::GatewayOnly },
+        limits: Limits {
+            processes: from.max_processes,
+            open_files: from.max_open_files,
+            file_bytes: from.max_file_bytes,
+            address_space_bytes: from.max_address_space_bytes,
+        },
+        tmp_bytes: from.max_tmp_bytes,
+        readable: from.readable.iter().map(|path| config.in_home(path)).collect(),
+        ..executor::sandbox::Settings::default()
     }
 }
 

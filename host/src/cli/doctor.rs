@@ -74,7 +74,7 @@ pub(super) async fn run(context: &Context, environment: &BTreeMap<String, String
     checks.push(policies(&config, context).await);
     checks.extend(four_eyes(&config));
     checks.push(machine::landlock(&config));
-    checks.push(machine::user_namespaces(environment).await);
+    checks.push(machine::tier(&config).await);
     checks.push(machine::bash(environment));
     checks.extend(agents(&config, environment).await);
     report(&checks, context)

@@ -258,6 +258,7 @@ fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
         ("about", print::short(&view.prompt_summary, 100)),
     ];
     let more = [
+        ("sandbox", view.sandbox.as_deref()),
         ("progress", view.progress.as_deref()),
         ("summary", view.summary.as_deref()),
         ("asks", view.feedback.as_deref()),

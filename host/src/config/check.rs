@@ -17,10 +17,11 @@ pub(super) fn is_http(text: &str) -> bool {
 /// Single values of the plain sections.
 pub(super) fn sections(all: &Sections, problem: &mut dyn FnMut(Problem)) {
     listener(all, problem);
-    let words: [(&str, &str, &[&str]); 6] = [
+    let words: [(&str, &str, &[&str]); 7] = [
         ("identity.mode", &all.identity.mode, &["local", "proxy"]),
         ("policy.activation", &all.policy.activation, &["auto", "staged"]),
-        ("executor.sandbox", &all.executor.sandbox, &["auto", "landlock", "none"]),
+        ("executor.sandbox", &all.executor.sandbox, &["best-effort", "require", "floor", "off"]),
+        ("executor.network", &all.executor.network, &["gateway-only", "open"]),
         ("mcp.tool_list", &all.mcp.tool_list, &["auto", "full", "plain"]),
         ("log.format", &all.log.format, &["human", "json"]),
         ("identity.preset", all.identity.preset.as_deref().unwrap_or("databricks-apps"), &["databricks-apps"]),
@@ -39,6 +40,7 @@ pub(super) fn sections(all: &Sections, problem: &mut dyn FnMut(Problem)) {
         ("policy.build_timeout_s", all.policy.build_timeout_s),
         ("executor.columns", all.executor.columns),
         ("executor.rows", all.executor.rows),
+        ("executor.max_tmp_bytes", all.executor.max_tmp_bytes),
         ("server.body_limit_bytes", all.server.body_limit_bytes),
     ];
     for (key, value) in at_least_one {

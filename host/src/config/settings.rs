@@ -92,6 +92,7 @@ fn strings(items: &[&str]) -> Vec<String> {
 }
 
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1_024 * MIB;
 const DAY_S: u64 = 86_400;
 
 sections! {
@@ -199,8 +200,20 @@ sections! {
     }
     /// `[executor]`: the terminal that an agent runs in.
     executor => Executor / RawExecutor {
-        /// "auto" (the strongest that this machine offers, Landlock at least), "landlock" or "none" (agents see what the server's user sees).
-        sandbox: String = "auto".to_owned();
+        /// "best-effort" (the strongest tier that this machine gives, Landlock at least), "require" (tier A, or no start), "floor" (tier B) or "off" (agents see what the server's user sees).
+        sandbox: String = "best-effort".to_owned();
+        /// Where agents may connect to: "gateway-only" (their model, through coda) or "open" (wherever the server may).
+        network: String = "gateway-only".to_owned();
+        /// Processes and threads of a task (tier A), or of the server's user (tier B); 0 sets no limit, and root has none.
+        max_processes: u64 = 4_096;
+        /// Open files of one process of a task; 0 sets no limit.
+        max_open_files: u64 = 65_536;
+        /// Largest file that a task may write; 0 sets no limit.
+        max_file_bytes: u64 = 0;
+        /// Address space of one process of a task; 0 sets no limit, because many runtimes reserve far more than they use.
+        max_address_space_bytes: u64 = 0;
+        /// Size of each of a task's private temporary folders, which live in memory (tier A).
+        max_tmp_bytes: u64 = GIB;
         /// Columns of the terminal.
         columns: u64 = 120;
         /// Rows of the terminal.

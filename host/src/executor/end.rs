@@ -5,7 +5,7 @@
 //! ```
 //! The tree is what descends from the task's supervisor (which adopts orphans, sessions of their own included), and
 //! every process that carries the task's mark in its environment. The supervisor goes last: it is what holds the tree
-//! together.
+//! together. In tier A, so does the first process inside: when it is killed, the kernel kills all others there at once.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub(super) struct Tree {
     pub(super) start: u64,
     /// Whose mark the processes carry.
     pub(super) task: TaskId,
+    /// The first process inside, where the task has namespaces: coda's own, and gone when all others are.
+    pub(super) init: Option<Process>,
 }
 
 impl Tree {
@@ -55,7 +57,8 @@ impl Tree {
         let known: HashSet<i32> = members.iter().map(|p| p.pid).collect();
         let marked = |p: &&Process| !known.contains(&p.pid) && process::carries(p, &self.task);
         members.extend(everything.iter().filter(marked).copied());
-        members.retain(|p| !p.zombie && p.pid != ours && p.pid != self.pid);
+        let is_init = |p: &Process| self.init.is_some_and(|init| (init.pid, init.start) == (p.pid, p.start));
+        members.retain(|p| !p.zombie && p.pid != ours && p.pid != self.pid && !is_init(p));
         members
     }
 
@@ -95,6 +98,9 @@ impl Tree {
         let deadline = Instant::now() + Duration::from_secs(KILL_ROUNDS_S);
         let mut killed = HashSet::new();
         while !members.is_empty() && Instant::now() < deadline {
+            if let Some(init) = &self.init {
+                process::signal(init, Signal::KILL);
+            }
             for member in &members {
                 process::signal(member, Signal::KILL);
                 killed.insert((member.pid, member.start));
@@ -125,5 +131,5 @@ fn count(n: usize) -> u32 {
 /// Ends what a server that died left behind: the tree of `pid`, if that is still the process that started at
 /// `pid_start`, and whatever carries the mark of `task`. Nothing of another task, and no process that merely has the pid.
 pub async fn end_leftovers(task: &TaskId, pid: i32, pid_start: u64, grace: Duration) -> TreeEnd {
-    Tree { pid, start: pid_start, task: task.clone() }.end(grace).await
+    Tree { pid, start: pid_start, task: task.clone(), init: None }.end(grace).await
 }

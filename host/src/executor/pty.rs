@@ -22,11 +22,11 @@ pub(super) struct Reader(OwnedReadPty);
 pub(super) struct Writer(OwnedWritePty);
 
 /// Starts `command` as leader of a session of its own, with the terminal as its controlling one and as its standard
-/// output; standard input and standard error are pipes to us.
-pub(super) fn start(command: Command, columns: u16, rows: u16) -> Result<(Terminal, Child), pty_process::Error> {
+/// output; standard input is a pipe from us, and standard error is `errors`.
+pub(super) fn start(command: Command, errors: Stdio, columns: u16, rows: u16) -> Result<(Terminal, Child), pty_process::Error> {
     let (pty, pts) = pty_process::open()?;
     pty.resize(Size::new(rows, columns))?;
-    let command = pty_process::Command::from(command).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let command = pty_process::Command::from(command).stdin(Stdio::piped()).stderr(errors);
     let child = command.spawn(pts)?;
     let (reader, writer) = pty.into_split();
     Ok((Terminal { reader: Reader(reader), writer: Writer(writer) }, child))

@@ -8,11 +8,12 @@
 //!   held (clocks stand still)
 //! ```
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::process::{Child, ChildStderr};
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -21,7 +22,7 @@ use super::clock::Clock;
 use super::end::{Tree, TreeEnd};
 use super::progress::{Progress, Tail};
 use super::pump::{Pump, PumpReport};
-use super::reports::Reports;
+use super::reports::{Channel, Reports};
 use super::result::{self, ResultFile};
 use super::supervisor::Report;
 use super::transcript::TranscriptReport;
@@ -160,8 +161,10 @@ pub struct Run {
     pub pid: i32,
     /// Its start time in clock ticks since boot: with the pid, enough to find it again after a crash of the server.
     pub pid_start: u64,
-    /// What confines the agent, for people.
+    /// What confines the agent, for people: its tier first.
     pub sandbox: String,
+    /// The gateway's address as the agent sees it, where it has a network of its own: nobody else can get there.
+    pub listener: Option<TcpListener>,
     control: Control,
     watcher: Option<JoinHandle<Ended>>,
 }
@@ -198,15 +201,17 @@ pub(super) struct Parts {
     pub(super) sessions: Sessions,
     pub(super) session: Arc<Session>,
     pub(super) child: Child,
-    pub(super) reports: Reports<ChildStderr>,
+    pub(super) reports: Reports<Channel>,
     pub(super) tree: Tree,
     pub(super) pump: Pump,
     pub(super) sandbox: String,
+    pub(super) listener: Option<TcpListener>,
     pub(super) progress: watch::Sender<Option<Progress>>,
 }
 
 /// Begins to watch.
-pub(super) fn begin(parts: Parts, tail: Tail) -> Run {
+pub(super) fn begin(mut parts: Parts, tail: Tail) -> Run {
+    let listener = parts.listener.take();
     let (orders, listening) = watch::channel(Orders::default());
     let activity = parts.pump.activity();
     let control = Control { orders: Arc::new(orders), activity };
@@ -224,7 +229,7 @@ pub(super) fn begin(parts: Parts, tail: Tail) -> Run {
         cpu: CpuLook { at: Instant::now(), ticks: 0 },
         parts,
     };
-    Run { pid, pid_start, sandbox, control, watcher: Some(tokio::spawn(watcher.watch())) }
+    Run { pid, pid_start, sandbox, listener, control, watcher: Some(tokio::spawn(watcher.watch())) }
 }
 
 pub(super) fn activity() -> Activity {
@@ -283,7 +288,7 @@ impl Watcher {
         loop {
             tokio::select! {
                 report = self.parts.reports.next() => match report {
-                    Some(Report::Confined { .. }) => {}
+                    Some(Report::Confined { .. } | Report::NoNamespaces { .. } | Report::Listening) => {}
                     Some(Report::Exited { code }) => return How::Exited { code },
                     Some(Report::Signalled { signal }) => return How::Signalled { signal },
                     Some(Report::Failed { why }) => return How::Lost { why },

@@ -1,18 +1,17 @@
 //! Between server and agent stands a small process of coda's own, so that no process of a task is ever lost.
 //!
 //! ```text
-//! server ─ pty, spec on stdin, reports on stderr ─► supervisor (adopts orphans) ─► confine ─ exec ─► agent
+//! server ─ pty, spec on stdin, reports on stderr ─► supervisor ─► second stage ─ exec ─► agent                (tiers B, C)
+//!                                                       └─► first process inside ─ fork, exec ─► agent        (tier A)
 //! ```
 //! The supervisor is the session's leader and a child subreaper: whatever the agent leaves behind becomes its child, in
 //! whatever session. It says when the agent started and ended, goes when its last child is gone, and when the server
 //! dies (the terminal hangs up) it ends the tree by itself. It stays outside the sandbox, so the agent can't signal it.
-//! `confine` is the same program again, single-threaded: it puts the sandbox on and becomes the agent.
+//! The second stage (`inside`) is the same program again, single-threaded: it makes the sandbox and becomes the agent.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -22,15 +21,19 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::end::Tree;
-use super::sandbox::{self, Borders};
+use super::inside;
+use super::process::TASK_MARK;
+use super::sandbox::{Borders, Mode, Tier};
 use crate::id::TaskId;
 
 /// Name of the hidden command.
-pub(super) const COMMAND: &str = "sandbox-exec";
-/// Its second stage.
-const CONFINE: &str = "confine";
+pub(super) const COMMAND: &str = "sandbox-init";
+/// Its second stage, for each tier.
+const STAGES: [(&str, Tier); 3] = [("inside", Tier::A), ("confined", Tier::B), ("open", Tier::C)];
 /// Exit code where the agent was not executed, as shells have it.
-const NOT_EXECUTED: u8 = 126;
+pub(super) const NOT_EXECUTED: u8 = 126;
+/// Exit code where there are no namespaces, and a lower tier will do.
+pub(super) const NO_NAMESPACES: u8 = 125;
 /// Largest spec.
 const SPEC_BYTES: u64 = 4 * 1024 * 1024;
 /// Longest report line.
@@ -55,8 +58,12 @@ pub(super) struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub(super) enum Report {
-    /// The sandbox is on, the agent is about to be executed.
-    Confined { sandbox: String },
+    /// Tier A is not to be had here; the next one follows.
+    NoNamespaces { why: String },
+    /// A listener inside comes along with this line.
+    Listening,
+    /// The sandbox is on, the agent is about to be executed. `init` is the first process inside, as the host numbers it.
+    Confined { sandbox: String, init: Option<i32> },
     /// The agent could not be started.
     Failed { why: String },
     /// The agent ended by itself.
@@ -65,10 +72,13 @@ pub(super) enum Report {
     Signalled { signal: i32 },
 }
 
-fn say(to: &mut impl std::io::Write, report: &Report) {
-    let line = serde_json::to_string(report).expect("a report is JSON");
+pub(super) fn say(to: &mut impl std::io::Write, report: &Report) {
     // The server may be gone; there is nobody else to tell.
-    let _ = writeln!(to, "{line}");
+    let _ = to.write_all(line(report).as_bytes());
+}
+
+pub(super) fn line(report: &Report) -> String {
+    serde_json::to_string(report).expect("a report is JSON") + "\n"
 }
 
 /// The hidden command, both stages: `words` are what follows its name. Call it before any thread is started.
@@ -78,48 +88,17 @@ pub(crate) fn main(words: &[OsString]) -> u8 {
     let spec = read.map_err(|e| e.to_string()).and_then(|_| serde_json::from_str(&text).map_err(|e| e.to_string()));
     let spec: Spec = match spec {
         Ok(spec) => spec,
-        Err(e) => return failed(&format!("the hidden command sandbox-exec is coda's own, and its spec is unreadable: {e}")),
+        Err(e) => return failed(&format!("the hidden command {COMMAND} is coda's own, and its spec is unreadable: {e}")),
     };
-    let why = match words.iter().any(|word| word == CONFINE) {
-        true => confine(&spec),
-        false => match supervise(&spec, &text) {
-            Ok(code) => return code,
-            Err(why) => why,
-        },
-    };
-    failed(&why)
+    match STAGES.iter().find(|(word, _)| words.iter().any(|w| w == word)) {
+        Some((_, tier)) => inside::second_stage(&spec, *tier),
+        None => supervise(&spec, &text).unwrap_or_else(|why| failed(&why)),
+    }
 }
 
 fn failed(why: &str) -> u8 {
     say(&mut std::io::stderr(), &Report::Failed { why: why.to_owned() });
     NOT_EXECUTED
-}
-
-/// Second stage: becomes the agent, or returns why not.
-fn confine(spec: &Spec) -> String {
-    let prepared = || -> std::io::Result<(std::fs::File, [OwnedFd; 2])> {
-        // Not inherited: the agent never holds the way to the server.
-        let reports = std::fs::File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
-        let terminal = || std::io::stdout().as_fd().try_clone_to_owned();
-        Ok((reports, [terminal()?, terminal()?]))
-    };
-    let (mut reports, [input, errors]) = match prepared() {
-        Ok(prepared) => prepared,
-        Err(e) => return format!("the terminal cannot be handed on: {e}"),
-    };
-    if let Err(e) = std::env::set_current_dir(&spec.working_directory) {
-        return format!("the working directory {} cannot be entered: {e}", spec.working_directory.display());
-    }
-    match sandbox::confine(&spec.borders) {
-        Ok(sandbox) => say(&mut reports, &Report::Confined { sandbox }),
-        Err(e) => return format!("the sandbox cannot be made: {e}"),
-    }
-    let mut command = Command::new(&spec.program);
-    command.args(&spec.arguments).env_clear().envs(&spec.environment);
-    let error = command.stdin(Stdio::from(input)).stderr(Stdio::from(errors)).exec();
-    let why = format!("{} cannot be executed: {error}", spec.program.display());
-    say(&mut reports, &Report::Failed { why: why.clone() });
-    why
 }
 
 /// First stage: starts the second, adopts, waits.
@@ -133,50 +112,89 @@ fn supervise(spec: &Spec, text: &str) -> Result<u8, String> {
         let mut hangup = listen(SignalKind::hangup())?;
         // Keys and stray signals are for the agent; we go when it is gone.
         let _ignored = [listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::quit())?];
-        let agent = start_second_stage(spec, text)?;
-        let mut code = 0;
+        let tier = match spec.borders.mode {
+            Mode::Require | Mode::BestEffort => Tier::A,
+            Mode::Floor => Tier::B,
+            Mode::Off => Tier::C,
+        };
+        let mut family = Family { stage: start_second_stage(spec, text, tier)?, tier, code: 0 };
         loop {
             tokio::select! {
-                _ = children.recv() => {
-                    if reap(agent, &mut code) {
-                        return Ok(code);
+                _ = children.recv() => match family.reap() {
+                    Left::Some => {}
+                    Left::Nobody => return Ok(family.code),
+                    Left::WithoutNamespaces => {
+                        family = Family { stage: start_second_stage(spec, text, Tier::B)?, tier: Tier::B, code: 0 };
                     }
-                }
+                },
                 _ = hangup.recv() => end_tree(spec).await,
             }
         }
     })
 }
 
-fn start_second_stage(spec: &Spec, text: &str) -> Result<Pid, String> {
+/// The supervisor's children.
+struct Family {
+    stage: Pid,
+    tier: Tier,
+    code: u8,
+}
+
+/// Who is left of them.
+enum Left {
+    Some,
+    Nobody,
+    /// The second stage could not make tier A, and says that another will do.
+    WithoutNamespaces,
+}
+
+impl Family {
+    /// Takes the status of every child that ended.
+    fn reap(&mut self) -> Left {
+        let mut left = Left::Some;
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    if self.tier == Tier::A && status.exit_status() == Some(i32::from(NO_NAMESPACES)) {
+                        left = Left::WithoutNamespaces;
+                    } else {
+                        self.note(pid, status);
+                    }
+                }
+                Ok(None) => return left,
+                Err(_) if matches!(left, Left::WithoutNamespaces) => return left,
+                Err(_) => return Left::Nobody,
+            }
+        }
+    }
+
+    /// Says how the agent ended. In tier A the first process inside says so itself, and ends with 0 when all others have.
+    fn note(&mut self, pid: Pid, status: WaitStatus) {
+        let says_so_itself = self.tier == Tier::A && status.exit_status() == Some(0);
+        if says_so_itself || (self.tier != Tier::A && pid != self.stage) {
+            return;
+        }
+        let report = report_of(status);
+        if let Report::Exited { code } = &report {
+            self.code = u8::try_from(*code).unwrap_or(1);
+        }
+        say(&mut std::io::stderr(), &report);
+    }
+}
+
+fn start_second_stage(spec: &Spec, text: &str, tier: Tier) -> Result<Pid, String> {
     let [program, arguments @ ..] = spec.own_program.as_slice() else { return Err("coda's own program is not named".into()) };
     let mut command = Command::new(program);
-    command.args(arguments).args([COMMAND, CONFINE]).env_clear();
+    let (stage, _) = STAGES.iter().find(|(_, of)| *of == tier).expect("every tier has one");
+    // The mark is on what stands for the task inside, so that it is found even where the supervisor is gone.
+    command.args(arguments).args([COMMAND, stage]).env_clear().env(TASK_MARK, spec.task.as_str());
     let mut child = command.stdin(Stdio::piped()).spawn().map_err(|e| format!("{} does not start: {e}", program.display()))?;
     let mut input = child.stdin.take().expect("its standard input is a pipe");
     input.write_all(text.as_bytes()).map_err(|e| format!("the spec cannot be handed on: {e}"))?;
     Ok(Pid::from_child(&child))
 }
 
-/// Takes the status of every child that ended; `true` once there is none left.
-fn reap(agent: Pid, code: &mut u8) -> bool {
-    loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == agent => {
-                let report = report_of(status);
-                if let Report::Exited { code: number } = &report {
-                    *code = u8::try_from(*number).unwrap_or(1);
-                }
-                say(&mut std::io::stderr(), &report);
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => return false,
-            Err(_) => return true,
-        }
-    }
-}
-
-fn report_of(status: WaitStatus) -> Report {
+pub(super) fn report_of(status: WaitStatus) -> Report {
     match (status.exit_status(), status.terminating_signal()) {
         (_, Some(signal)) => Report::Signalled { signal },
         (code, None) => Report::Exited { code: code.unwrap_or(1) },
@@ -187,5 +205,5 @@ fn report_of(status: WaitStatus) -> Report {
 async fn end_tree(spec: &Spec) {
     let pid = i32::try_from(std::process::id()).unwrap_or(-1);
     let start = super::process::find(pid).map_or(0, |p| p.start);
-    Tree { pid, start, task: spec.task.clone() }.end_members(ORPHANED_GRACE).await;
+    Tree { pid, start, task: spec.task.clone(), init: None }.end_members(ORPHANED_GRACE).await;
 }

@@ -1,5 +1,6 @@
 //! Real agents in real terminals: shell scripts that behave, and that don't.
 
+mod bypass;
 mod confined;
 mod endings;
 pub(super) mod harness;
@@ -17,7 +18,7 @@ fn reexec() {
     let words: Vec<OsString> = std::env::args_os().collect();
     let after = |command: &str| words.iter().position(|w| w == command).map(|at| &words[at + 1..]);
     if let Some(rest) = after(super::supervisor::COMMAND) {
-        std::process::exit(i32::from(super::sandbox_exec(rest)));
+        std::process::exit(i32::from(super::sandbox_init(rest)));
     }
     if after("agent-runbook").is_some() {
         std::process::exit(i32::from(crate::cli::runbook::main()));

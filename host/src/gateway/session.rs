@@ -37,6 +37,11 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&token_key(token)).cloned()
     }
 
+    /// Takes one out that goes on elsewhere.
+    pub(in crate::gateway) fn take(&self, key: &TokenKey) -> Option<Arc<Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+    }
+
     pub(in crate::gateway) fn close(&self, key: &TokenKey) {
         let session = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         if let Some(session) = session {

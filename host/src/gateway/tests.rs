@@ -5,6 +5,7 @@ mod dialects;
 mod hermes;
 mod holds;
 mod hooks;
+mod inside;
 mod refusals;
 mod results;
 mod speech;

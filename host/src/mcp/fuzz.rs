@@ -167,6 +167,7 @@ fn view(result: Option<Value>) -> TaskView {
         principal: WHO.into(),
         agent: "runbook".into(),
         attempt: 1,
+        sandbox: None,
         prompt_summary: String::new(),
         summary: None,
         progress: None,

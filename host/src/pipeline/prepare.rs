@@ -84,9 +84,12 @@ impl Pipeline {
 
     /// Starts the process, puts it on record, and waits for its end.
     pub(super) async fn run_agent(&self, task: &Task, running: &Running, prepared: Prepared) -> Result<Ended, Reason> {
-        let Prepared { launch, access } = prepared;
+        let Prepared { launch, mut access } = prepared;
         let (tell, newest) = watch::channel(None);
-        let run = self.0.parts.executor.start(launch, tell).await.map_err(|e| limit("start", e.to_string()))?;
+        let mut run = self.0.parts.executor.start(launch, tell).await.map_err(|e| limit("start", e.to_string()))?;
+        if let Some(listener) = run.listener.take() {
+            access.move_inside(listener).map_err(|e| limit("start", format!("no gateway for the task's network: {e}")))?;
+        }
         let control = run.control();
         self.set_control(&task.id, &control);
         let (id, attempt, pid, pid_start, sandbox) = (task.id.clone(), task.attempt, run.pid, run.pid_start, run.sandbox.clone());

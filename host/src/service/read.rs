@@ -54,6 +54,8 @@ impl Service {
         self.note_read(who, &task, "task").await?;
         let mut view = self.view(&task).await?;
         view.result.clone_from(&task.result);
+        let (id, attempt) = (task.id.clone(), task.attempt);
+        view.sandbox = self.0.store.call(move |s| s.sandbox(&id, attempt)).await?;
         view.files_changed = task.result.as_ref().and_then(|r| serde_json::from_value(r.get("files_changed")?.clone()).ok());
         Ok(view)
     }
@@ -136,6 +138,7 @@ impl Service {
             principal: task.principal.clone(),
             agent: task.agent.clone(),
             attempt: task.attempt,
+            sandbox: None,
             prompt_summary: one_line(&task.prompt, SUMMARY_CHARS),
             summary: text("summary"),
             progress: task.progress.clone().filter(|_| !task.status.is_final()),

@@ -75,6 +75,9 @@ pub struct TaskView {
     pub agent: String,
     /// 0 before the first start.
     pub attempt: u32,
+    /// What confines its agent, the tier first; told where one task is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// First characters of the screened prompt.
     pub prompt_summary: String,
     /// One paragraph from the result.

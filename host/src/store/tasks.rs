@@ -104,6 +104,15 @@ impl Store {
         })
     }
 
+    /// What confines, or confined, the agent of an attempt; `None` before it was started.
+    pub fn sandbox(&self, id: &TaskId, attempt: u32) -> Result<Option<String>, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT sandbox FROM attempt WHERE task = ?1 AND attempt = ?2";
+            let found = tx.query_row(sql, rusqlite::params![id.as_str(), attempt], |row| row.get(0)).optional()?;
+            Ok(found.flatten())
+        })
+    }
+
     /// The agent's last progress line, screened.
     pub fn set_progress(&self, id: &TaskId, line: &str) -> Result<(), StoreError> {
         self.write(|tx| {

@@ -18,7 +18,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const WAIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 /// The hidden command that stands between server and agent.
-const SUPERVISOR: &str = "sandbox-exec";
+const SUPERVISOR: &str = "sandbox-init";
 
 /// Runs it.
 pub(crate) fn run(place: &Place) -> anyhow::Result<Section> {
@@ -78,18 +78,25 @@ fn start(client: &mut Client, running: usize, wanted: usize) -> anyhow::Result<(
     Ok(())
 }
 
-/// Supervisors below the server, and every process below them, in MB.
+/// Supervisors below the server with what is coda's own below them, and every other process there, in MB.
 fn beside(server: u32) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let (mut supervisors, mut agents) = (Vec::new(), Vec::new());
     for pid in children(server) {
         let line = std::fs::read(format!("/proc/{pid}/cmdline"))?;
         ensure!(String::from_utf8_lossy(&line).contains(SUPERVISOR), "an unknown child of the server");
-        supervisors.push(share(pid)?);
+        let mut own = share(pid)?;
         let mut open = children(pid);
         while let Some(next) = open.pop() {
-            agents.push(share(next)?);
+            // The first process in a task's namespaces is coda's own too.
+            let line = std::fs::read(format!("/proc/{next}/cmdline"))?;
+            if String::from_utf8_lossy(&line).contains(SUPERVISOR) {
+                own += share(next)?;
+            } else {
+                agents.push(share(next)?);
+            }
             open.extend(children(next));
         }
+        supervisors.push(own);
     }
     Ok((supervisors, agents))
 }

@@ -1,23 +1,24 @@
 //! What the kernel and the system offer for the sandbox.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::{Check, Level};
 use crate::cli::agent::look_up;
 use crate::config::Config;
-use crate::executor::sandbox;
+use crate::executor::{probe, sandbox};
 
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How to get from tier B to tier A.
+const TIER_B: &str = "tier A needs user namespaces: \"The sandbox, the network, and containers\" in \
+    docs/operations.md says how to allow them; docs/security.md what tier B leaves open";
 
 /// What confines agents, as far as it is wanted.
 pub(super) fn landlock(config: &Config) -> Check {
     let name = "Landlock";
     match (config.settings.executor.sandbox.as_str(), sandbox::landlock_abi()) {
-        ("none", _) => Check::new(
+        ("off", _) => Check::new(
             name,
             Level::Warn,
-            "not used: executor.sandbox = \"none\"",
+            "not used: executor.sandbox = \"off\"",
             "agents see what the server's user sees, its keys included; take that line out of coda.toml",
         ),
         (_, Some(number @ 3..)) => Check::ok(name, format!("ABI {number}")),
@@ -28,29 +29,27 @@ pub(super) fn landlock(config: &Config) -> Check {
     }
 }
 
-/// Whether an ordinary user may make namespaces. Root always may, so for root only the settings are told.
-pub(super) async fn user_namespaces(environment: &BTreeMap<String, String>) -> Check {
-    let name = "user namespaces";
-    let denied = |found: &str| Check::new(name, Level::Warn, found, "agents run without namespaces, confined by Landlock alone");
-    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    if read("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
-        return denied("switched off (user.max_user_namespaces)");
-    }
-    if read("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-        return denied("switched off (kernel.unprivileged_userns_clone)");
-    }
-    let path = environment.get("PATH").map(String::as_str).unwrap_or_default();
-    let Some(unshare) = look_up("unshare", path) else { return Check::ok(name, "not switched off; not tried") };
-    let mut probe = tokio::process::Command::new(unshare);
-    probe.args(["--user", "--map-root-user", "--pid", "--fork", "--mount", "true"]);
-    probe
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true);
-    match tokio::time::timeout(PROBE_TIMEOUT, probe.status()).await {
-        Ok(Ok(status)) if status.success() => Check::ok(name, "can be made"),
-        Ok(_) | Err(_) => denied("this user may not make them"),
+/// Which tier agents run in here: tried as for an agent.
+pub(super) async fn tier(config: &Config) -> Check {
+    let name = "sandbox";
+    let mode = match config.settings.executor.sandbox.as_str() {
+        "off" => {
+            return Check::new(
+                name,
+                Level::Warn,
+                "tier C: none, as executor.sandbox = \"off\" says",
+                "take that line out of coda.toml",
+            );
+        }
+        "require" => sandbox::Mode::Require,
+        "floor" => sandbox::Mode::Floor,
+        _ => sandbox::Mode::BestEffort,
+    };
+    match probe::sandbox(mode, &config.home).await {
+        Ok(said) if said.starts_with("tier A") || mode == sandbox::Mode::Floor => Check::ok(name, said),
+        Ok(said) => Check::new(name, Level::Warn, said, TIER_B),
+        Err(why) if mode == sandbox::Mode::Require => Check::new(name, Level::Fail, why, TIER_B),
+        Err(why) => Check::new(name, Level::Fail, why, sandbox::MISSING),
     }
 }
 

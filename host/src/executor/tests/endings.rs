@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::harness::{Stage, soon, until};
+use crate::executor::sandbox::Mode;
 use crate::executor::{Hold, How, ResultFile, StartError, StopReason, end_leftovers, process};
 
 /// Processes of a task that are still there, whatever their ancestry.
@@ -20,7 +21,7 @@ async fn an_agent_that_does_its_work_ends_by_itself() {
     ));
     let (executor, run, lines) = stage.start().await.expect("starts");
     assert!(run.pid > 1 && run.pid_start > 0);
-    assert!(run.sandbox.starts_with("landlock:"), "{}", run.sandbox);
+    assert!(run.sandbox.starts_with("tier A:"), "{}", run.sandbox);
     let ended = soon("the end", run.wait()).await;
     assert_eq!(ended.how, How::Exited { code: 0 });
     let ResultFile::Valid(result) = &ended.result else { panic!("{:?}", ended.result) };
@@ -70,21 +71,41 @@ async fn a_half_written_result_is_not_an_end() {
 
 #[tokio::test]
 async fn orphans_in_sessions_of_their_own_are_found_and_ended() {
-    // Three kinds: a detached one, one without the mark, and one that ignores TERM. The agent goes first.
-    let stage = Stage::with(
-        r#"setsid sleep 1000 & env -i /bin/bash -c 'setsid setsid sleep 1001 & exit' &
-        setsid bash -c 'trap "" TERM; echo ready > "$CODA_TASK_DIR/ready"; while :; do sleep 1002; done' &
-        until [ -e "$CODA_TASK_DIR/ready" ]; do read -t 0.05 < <(sleep 1); done; wait -n 2; exit 0"#,
-    );
-    let ended = stage.run().await;
-    assert_eq!(ended.how, How::Exited { code: 0 });
-    assert!(ended.tree.found >= 3 && ended.tree.killed >= 1 && ended.tree.survivors == 0, "{:?}", ended.tree);
-    assert_eq!(left_of(&stage), 0);
-    let others = process::all().into_iter().filter(|p| !p.zombie).filter(|p| {
+    for mode in [Mode::Require, Mode::Floor, Mode::Off] {
+        // Three kinds: a detached one, one without the mark, and one that ignores TERM. The agent goes first.
+        let mut stage = Stage::with(
+            r#"setsid sleep 1000 & env -i /bin/bash -c 'setsid setsid sleep 1001 & exit' &
+            setsid bash -c 'trap "" TERM; echo ready > "$CODA_TASK_DIR/ready"; while :; do sleep 1002; done' &
+            until [ -e "$CODA_TASK_DIR/ready" ]; do read -t 0.05 < <(sleep 1); done; wait -n 2; exit 0"#,
+        );
+        stage.settings.sandbox.mode = mode;
+        let ended = stage.run().await;
+        assert_eq!(ended.how, How::Exited { code: 0 });
+        assert!(ended.tree.found >= 3 && ended.tree.killed >= 1 && ended.tree.survivors == 0, "{mode:?}: {:?}", ended.tree);
+        assert_eq!(left_of(&stage), 0);
+        let others = process::all().into_iter().filter(|p| !p.zombie).filter(|p| {
+            let line = std::fs::read(format!("/proc/{}/cmdline", p.pid)).unwrap_or_default();
+            line == b"sleep\x001001\0"
+        });
+        assert_eq!(others.count(), 0, "the one without the mark");
+    }
+}
+
+#[tokio::test]
+async fn inside_everything_ends_with_the_supervisor() {
+    let mut stage = Stage::with("setsid env -i sleep 1003 & echo up; sleep 1000");
+    stage.settings.sandbox.mode = Mode::Require;
+    let (executor, run, _lines) = stage.start().await.expect("starts");
+    super::harness::screen_with(&executor, &stage.task, "up").await;
+    let supervisor = process::find(run.pid).expect("it runs");
+    process::signal(&supervisor, rustix::process::Signal::KILL);
+    // Nobody asks the tree to end: the kernel does it.
+    let marked = |p: &process::Process| {
         let line = std::fs::read(format!("/proc/{}/cmdline", p.pid)).unwrap_or_default();
-        line == b"sleep\x001001\0"
-    });
-    assert_eq!(others.count(), 0, "the one without the mark");
+        !p.zombie && line == b"sleep\x001003\0"
+    };
+    until("the whole namespace is gone", || left_of(&stage) == 0 && !process::all().iter().any(marked)).await;
+    assert!(matches!(soon("the end", run.wait()).await.how, How::Lost { .. } | How::Signalled { .. }));
 }
 
 #[tokio::test]

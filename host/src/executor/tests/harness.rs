@@ -156,3 +156,26 @@ pub(super) async fn screen_with(executor: &Executor, task: &TaskId, text: &str) 
     })
     .await
 }
+
+/// Runs one test of this binary once more, as somebody who is not root: root hides what permissions forbid.
+pub(super) async fn as_ordinary_user(test: &str) {
+    if !rustix::process::geteuid().is_root() {
+        // Then the test itself was this one.
+        return;
+    }
+    // A copy, because an ordinary user may not get to the build's folder.
+    let dir = tempfile::tempdir().expect("a directory");
+    let copy = dir.path().join("coda-tests");
+    std::fs::copy(std::env::current_exe().expect("we have a path"), &copy).expect("copies");
+    for path in [dir.path(), copy.as_path()] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("sets");
+    }
+    let user = std::env::var("CODA_TEST_USER").unwrap_or_else(|_| "nobody".into());
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).expect("sets");
+    let line = format!("HOME={} exec {} {test} --exact --nocapture", home.path().display(), copy.display());
+    let output =
+        tokio::process::Command::new("su").args(["-s", "/bin/bash", &user, "-c", &line]).output().await.expect("su runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "as {user}:\n{said}");
+}

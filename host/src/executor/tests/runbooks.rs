@@ -8,6 +8,7 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::harness::Stage;
+use crate::executor::sandbox::Mode;
 use crate::executor::{How, ResultFile};
 
 /// What was asked, and what finished.
@@ -69,6 +70,8 @@ async fn stage(block: &str) -> (Stage, Shared) {
     let (shared, url) = gates().await;
     let mut stage = Stage::with("");
     stage.agent = "runbook".into();
+    // The gates here listen on the host; in tier A the pipeline serves a listener inside.
+    stage.settings.sandbox.mode = Mode::Floor;
     stage.gateway_url = url;
     stage.prompt = format!("---CODA-TASK---\nboundary: b\n\nTASK b:\n{block}\nEND TASK b\n---END-CODA-TASK---\n");
     (stage, shared)

@@ -18,7 +18,7 @@ async fn a_flood_goes_through_whole() {
     let mut command = tokio::process::Command::new("bash");
     command.args(["-c", &script(bytes)]);
     let began = Instant::now();
-    let (mut terminal, mut child) = pty::start(command, 120, 40).expect("starts");
+    let (mut terminal, mut child) = pty::start(command, std::process::Stdio::piped(), 120, 40).expect("starts");
     let mut buffer = vec![0; 64 * 1024];
     let mut bare = 0;
     soon("a bare reader", async {

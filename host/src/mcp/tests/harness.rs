@@ -101,6 +101,7 @@ fn view(who: &Principal, prompt: &str) -> TaskView {
         principal: who.name.clone(),
         agent: "hermes".into(),
         attempt: 0,
+            sandbox: None,
         prompt_summary: prompt.chars().take(100).collect(),
         summary: done.then(|| "done it".into()),
         progress: None,
