@@ -37,18 +37,27 @@ impl Default for Retention {
 
 impl Pipeline {
     pub(super) async fn sweep(self, shutdown: CancellationToken) {
-        let mut expiry = tokio::time::interval(EXPIRY_PERIOD);
-        let mut retention = tokio::time::interval(RETENTION_PERIOD);
-        expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        // Side by side: thousands of folders take minutes to remove, and no request waits that long for its end.
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.expire_for_ever() => {}
+            () = self.forget_for_ever() => {}
+        }
+    }
+
+    async fn expire_for_ever(&self) {
+        let mut clock = clock(EXPIRY_PERIOD);
         loop {
-            let done = tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = expiry.tick() => self.expire().await,
-                _ = retention.tick() => self.forget().await,
-            };
-            if let Err(e) = done {
-                tracing::error!(error = %e, "a clock of the store failed; it is tried again");
-            }
+            clock.tick().await;
+            note(self.expire().await);
+        }
+    }
+
+    async fn forget_for_ever(&self) {
+        let mut clock = clock(RETENTION_PERIOD);
+        loop {
+            clock.tick().await;
+            note(self.forget().await);
         }
     }
 
@@ -108,6 +117,18 @@ impl Pipeline {
         }
         drop(lease);
         Ok(())
+    }
+}
+
+fn clock(period: Duration) -> tokio::time::Interval {
+    let mut clock = tokio::time::interval(period);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    clock
+}
+
+fn note(done: Result<(), StoreError>) {
+    if let Err(e) = done {
+        tracing::error!(error = %e, "a clock of the store failed; it is tried again");
     }
 }
 
