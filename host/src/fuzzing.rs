@@ -9,19 +9,21 @@
 pub type Target = fn(&[u8]);
 
 pub use crate::executor::fuzz::terminal;
+pub use crate::gateway::fuzz::model;
 pub use crate::mcp::fuzz::mcp;
 pub use crate::pipeline::fuzz::result;
 pub use crate::policy::fuzz::{manifest, verdict};
 pub use crate::task::fuzz::envelope;
 
 /// All of them, by the name of their folder in `tests/fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("envelope", envelope),
     ("result", result),
     ("manifest", manifest),
     ("verdict", verdict),
     ("terminal", terminal),
     ("mcp", mcp),
+    ("model", model),
 ];
 
 /// An input, taken apart from its begin: whatever the bytes are, they mean something.

@@ -16,6 +16,9 @@ mod credential;
 mod dialect;
 mod exchange;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+mod gemini;
 mod hook;
 mod inside;
 mod memory;
@@ -23,6 +26,7 @@ mod messages;
 mod model;
 mod outbound;
 mod released;
+mod responses;
 mod results;
 mod server;
 mod session;

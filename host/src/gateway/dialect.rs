@@ -10,7 +10,7 @@ use super::memory::Round;
 use super::model::{Draft, Message};
 use super::outbound::{Outbound, Passage};
 use super::session::Session;
-use super::{Repairs, chat, messages, sse};
+use super::{Repairs, chat, gemini, messages, responses, sse};
 use crate::gates::{Pending, ToolGates};
 
 /// A model API, as agents and upstreams speak it. The gateway translates between none of them.
@@ -21,6 +21,10 @@ pub enum Dialect {
     Chat,
     /// Anthropic Messages.
     Messages,
+    /// OpenAI Responses.
+    Responses,
+    /// Gemini generateContent.
+    Gemini,
 }
 
 /// How a credential is presented to an upstream.
@@ -30,6 +34,8 @@ pub enum Auth {
     Bearer,
     /// `x-api-key`.
     XApiKey,
+    /// `x-goog-api-key`.
+    XGoogApiKey,
 }
 
 /// What came with an agent's request.
@@ -46,7 +52,7 @@ pub(in crate::gateway) struct Incoming<'a> {
 
 impl Auth {
     /// All of them.
-    pub const ALL: [Auth; 2] = [Auth::Bearer, Auth::XApiKey];
+    pub const ALL: [Auth; 3] = [Auth::Bearer, Auth::XApiKey, Auth::XGoogApiKey];
 
     /// As `coda.toml` names it.
     #[must_use]
@@ -54,13 +60,14 @@ impl Auth {
         match self {
             Auth::Bearer => "bearer",
             Auth::XApiKey => "x-api-key",
+            Auth::XGoogApiKey => "x-goog-api-key",
         }
     }
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 2] = [Dialect::Chat, Dialect::Messages];
+    pub const ALL: [Dialect; 4] = [Dialect::Chat, Dialect::Messages, Dialect::Responses, Dialect::Gemini];
 
     /// As `coda.toml` names it.
     #[must_use]
@@ -68,6 +75,8 @@ impl Dialect {
         match self {
             Dialect::Chat => "chat",
             Dialect::Messages => "messages",
+            Dialect::Responses => "responses",
+            Dialect::Gemini => "gemini",
         }
     }
 
@@ -75,8 +84,9 @@ impl Dialect {
     #[must_use]
     pub fn auth(self) -> Auth {
         match self {
-            Dialect::Chat => Auth::Bearer,
+            Dialect::Chat | Dialect::Responses => Auth::Bearer,
             Dialect::Messages => Auth::XApiKey,
+            Dialect::Gemini => Auth::XGoogApiKey,
         }
     }
 
@@ -85,29 +95,33 @@ impl Dialect {
         Ok(match self {
             Dialect::Chat => Box::new(chat::Request::parse(incoming.body, &incoming.repairs)?),
             Dialect::Messages => Box::new(messages::Request::parse(incoming)?),
+            Dialect::Responses => Box::new(responses::Request::parse(incoming)?),
+            Dialect::Gemini => Box::new(gemini::Request::parse(incoming)?),
         })
     }
 
     /// The body of an error, in the shape that clients of this API read.
     pub(in crate::gateway) fn error(self, failure: &Failure) -> Value {
         match self {
-            Dialect::Chat => failure.openai(),
+            Dialect::Chat | Dialect::Responses => failure.openai(),
             Dialect::Messages => messages::error(failure),
+            Dialect::Gemini => gemini::error(failure),
         }
     }
 
     /// The same as the last event of a stream that has begun.
     pub(in crate::gateway) fn error_event(self, failure: &Failure) -> String {
         match self {
-            Dialect::Chat => sse::event(&self.error(failure).to_string()),
+            Dialect::Chat | Dialect::Gemini => sse::event(&self.error(failure).to_string()),
             Dialect::Messages => messages::error_event(failure),
+            Dialect::Responses => responses::error_event(failure),
         }
     }
 
     /// What says on a quiet stream that it is alive.
     pub(in crate::gateway) fn keepalive(self) -> &'static str {
         match self {
-            Dialect::Chat => sse::COMMENT,
+            Dialect::Chat | Dialect::Responses | Dialect::Gemini => sse::COMMENT,
             Dialect::Messages => messages::PING,
         }
     }

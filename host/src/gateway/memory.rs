@@ -138,6 +138,11 @@ impl Splices {
         self.found(call_ids, text, used, |kept, asked| kept == asked)
     }
 
+    /// The same, where an agent may send a message in parts, with results between them: the first part is it.
+    pub(in crate::gateway) fn find_first_part(&self, call_ids: &[&str], text: &str, used: &[Arc<Splice>]) -> Option<Arc<Splice>> {
+        self.found(call_ids, text, used, |kept, asked| kept.iter().zip(asked).all(|(kept, asked)| kept == asked))
+    }
+
     fn found(
         &self,
         call_ids: &[&str],

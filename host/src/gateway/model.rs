@@ -92,6 +92,21 @@ pub(in crate::gateway) fn unique_object(text: &str) -> Option<Map<String, Value>
     serde_json::from_str(text).ok()
 }
 
+/// Adds counters to counters of the same shape.
+pub(in crate::gateway) fn add_counts(sum: &mut Value, more: &Value) {
+    match (sum, more) {
+        (Value::Object(sum), Value::Object(more)) => {
+            for (key, more) in more {
+                add_counts(sum.entry(key.clone()).or_insert(Value::Null), more);
+            }
+        }
+        (sum, more) => match (sum.as_u64(), more.as_u64()) {
+            (Some(before), Some(more)) => *sum = before.saturating_add(more).into(),
+            _ => *sum = more.clone(),
+        },
+    }
+}
+
 /// Whether a client might take something of an unknown kind for a call, or a part of one.
 pub(in crate::gateway) fn resembles_call(value: &Value) -> bool {
     const KEYS: [&str; 6] = ["arguments", "partial_json", "functionCall", "function_call", "tool_calls", "partialArgs"];

@@ -55,6 +55,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/model/anthropic/", get(alive))
         .route("/model/anthropic/v1/messages", post(messages))
         .route("/model/anthropic/v1/messages/count_tokens", post(count_messages))
+        .route("/model/v1/responses", post(responses))
+        .route("/model/gemini/{version}/models/{*target}", post(gemini))
         .route("/model/v1/models", get(models))
         .route("/model/v1/models/{*model}", get(one_model))
         .route("/agent/plan", post(agent::plan))
@@ -92,7 +94,7 @@ pub(in crate::gateway) fn admit(shared: &Shared, headers: &HeaderMap) -> Result<
 fn token(headers: &HeaderMap) -> &str {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = text("authorization").and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
-    bearer.or_else(|| text("x-api-key")).unwrap_or_default().trim()
+    bearer.or_else(|| text("x-api-key")).or_else(|| text("x-goog-api-key")).unwrap_or_default().trim()
 }
 
 fn busy(shared: &Shared) -> Failure {
@@ -116,6 +118,29 @@ async fn chat_completions(State(shared): State<Arc<Shared>>, headers: HeaderMap,
 async fn messages(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
     let query = uri.query().unwrap_or_default();
     turn(&shared, Dialect::Messages, &headers, query, body).await.unwrap_or_else(|failure| failure.respond(Dialect::Messages))
+}
+
+async fn responses(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Response {
+    turn(&shared, Dialect::Responses, &headers, "", body).await.unwrap_or_else(|failure| failure.respond(Dialect::Responses))
+}
+
+async fn gemini(
+    State(shared): State<Arc<Shared>>,
+    Path((_, target)): Path<(String, String)>,
+    uri: Uri,
+    mut headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let query = uri.query().unwrap_or_default();
+    let key = query.split('&').find_map(|pair| pair.strip_prefix("key=")).and_then(|key| key.parse().ok());
+    if let Some(key) = key {
+        headers.entry("x-goog-api-key").or_insert(key);
+    }
+    let answer = match target.ends_with(":countTokens") {
+        true => count(&shared, &headers, body).await.map(|tokens| axum::Json(json!({"totalTokens": tokens})).into_response()),
+        false => turn(&shared, Dialect::Gemini, &headers, &format!("{target}?{query}"), body).await,
+    };
+    answer.unwrap_or_else(|failure| failure.respond(Dialect::Gemini))
 }
 
 /// Agents look whether there is anything at all, some before they have a token.

@@ -148,6 +148,7 @@ impl Client {
             Some(token) => match line.auth {
                 Auth::Bearer => request.bearer_auth(token),
                 Auth::XApiKey => request.header("x-api-key", token),
+                Auth::XGoogApiKey => request.header("x-goog-api-key", token),
             },
             None => request,
         };

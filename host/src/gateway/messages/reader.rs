@@ -50,6 +50,10 @@ impl Event {
 impl Reading {
     /// Takes one event and gives it back where it goes on at once.
     pub(super) fn event(&mut self, data: &str) -> Result<Option<Event>, Malformed> {
+        if self.done {
+            // Nothing after the end is passed on.
+            return Ok(None);
+        }
         let Some(fields) = unique_object(data) else {
             return malformed("the upstream model sent an event that is no JSON object, or holds a key twice");
         };

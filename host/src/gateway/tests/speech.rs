@@ -1,6 +1,8 @@
 //! The dialects as an agent's client and an upstream speak them, in one form: what must hold in each is tested once.
 
+mod gemini;
 mod messages;
+mod responses;
 
 use serde_json::Value;
 
@@ -37,7 +39,9 @@ pub(super) struct Speech {
     pub(super) said: fn(&str) -> Value,
     /// The rule of a strict upstream that a request breaks.
     pub(super) broken_rule: fn(&Value) -> Option<String>,
-    /// Events that are no event of this dialect, or must not be passed on, after a begin that says "Hi.".
+    /// Words of the event that ends an answer.
+    pub(super) last: &'static str,
+    /// Events that are no event of this dialect, or must not be passed on, after a text.
     pub(super) bad_events: fn() -> Vec<Value>,
     /// One event that nobody knows and that can be no call.
     pub(super) unknown_event: fn() -> Value,
@@ -60,8 +64,8 @@ pub(super) struct Got {
 }
 
 /// All that have units.
-pub(super) fn all() -> [Speech; 1] {
-    [messages::speech()]
+pub(super) fn all() -> [Speech; 3] {
+    [messages::speech(), responses::speech(), gemini::speech()]
 }
 
 /// The events of a stream: name and data.
@@ -76,7 +80,10 @@ pub(super) fn events(body: &str) -> Vec<(Option<String>, Value)> {
 
 /// What a provider signs a message with: whoever changes it is found out.
 pub(super) fn signature(text: &str, calls: Pairs<'_>) -> String {
-    crate::env::sha256_hex(format!("{text}{calls:?}").as_bytes())
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    (text, calls).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// A text in pieces of whole characters.

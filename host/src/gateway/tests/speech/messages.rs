@@ -21,6 +21,7 @@ pub(super) fn speech() -> Speech {
         history,
         said: |text| json!({"role": "user", "content": [{"type": "text", "text": text}]}),
         broken_rule,
+        last: "event: message_delta",
         bad_events,
         unknown_event: || json!({"type": "weather", "is": "fine"}),
         hosted_tool: || json!({"type": "web_search_20250305", "name": "web_search"}),
