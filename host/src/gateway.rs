@@ -7,8 +7,8 @@
 //! ```
 //! It listens on a loopback port of its own and serves whoever holds a task's token, until the task's `AccessGuard` is
 //! dropped; a task with a network of its own is served on a listener inside of that, and there alone (`inside`). It decides
-//! nothing: verdicts come from `ToolGates`. It never sends the agent's token upstream, nor the
-//! upstream's credential to the agent. A call that nobody allowed never reaches the agent, whatever goes wrong.
+//! nothing: verdicts come from `ToolGates`. It never sends the agent's token upstream, nor the upstream's credential to the
+//! agent. A call that nobody allowed never reaches the agent, whatever goes wrong.
 
 mod agent;
 mod chat;

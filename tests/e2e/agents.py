@@ -166,7 +166,7 @@ async def harmless(stage, tasks):
 @case("b", "a destructive call never runs, the model is told, the task goes on")
 async def refused(stage, tasks):
     done = await tasks.completed(await tasks.run("refused", "tidy up the machine, please"), "refused")
-    assert not stage.canary(tasks.name).exists(), "the refused call ran"
+    assert not (tasks.workspace(done) / stage.canary(tasks.name)).exists(), "the refused call ran"
     assert (tasks.workspace(done) / "after.txt").read_text() == "went on\n", "the task did not go on"
     assert done["summary"] == "the wipe was refused, the rest is done"
 

@@ -31,6 +31,7 @@ ENDED = {"completed", "failed", "timed_out", "cancelled", "denied"}
 # What Hermes would expand or take for a format where it saw the prompt.
 OWN_WORDS = "Write to @file:greeting.txt and not to @url:http://127.0.0.1:9/ or [/bold]."
 # Put together here, so that no scanner of sources takes it for a real one.
+CANARY = "canary-of-the-refused-call"
 SECRET = "_".join(["ghp", "Zq1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R"])
 
 
@@ -44,9 +45,9 @@ def result(summary, **more):
     return {"calls": [{"name": "write_file", "arguments": {"path": "{{io}}/result.json", "content": content}}]}
 
 
-def conversations(secret_file, canary):
+def conversations(secret_file):
     """What the model says in each case; `expect` holds what it must have been told by then."""
-    wiped = terminal(f"echo ran >> {canary} && false && rm -rf /")
+    wiped = terminal(f"echo ran >> {CANARY} && false && rm -rf /")
     held = "echo ran >> canary; rm -rf doomed"
     prepared = terminal("mkdir doomed && echo alive > doomed/file && ls doomed")
     return [
@@ -80,16 +81,17 @@ class Stage:
     def __init__(self, options):
         self.work = Path(options.work)
         self.home = self.work / "coda-home"
-        self.canary = self.work / "canary-of-the-refused-call"
         secret_file = self.work / "service.env"
         secret_file.write_text(f"port=8080\ntoken={SECRET}\n")
         script = self.work / "script.json"
         script.write_text(json.dumps({"capture": {"io": r"write (/\S+)/result\.json"},
-                                      "conversations": conversations(secret_file, self.canary)}))
+                                      "conversations": conversations(secret_file)}))
         self.environment = {
             **{name: os.environ[name] for name in ["CODA_POLICY_CACHE"] if name in os.environ},
             "PATH": f"{options.hermes}/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.work), "LANG": "C.UTF-8",
-            "CODA_HOME": str(self.home), "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1"}
+            "CODA_HOME": str(self.home), "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1",
+            # It lies among the host's temporary files, of which a task has folders of its own.
+            "CODA_EXECUTOR_READABLE": str(secret_file)}
         self.program = options.coda
         self.started = []
         model = self.start([sys.executable, str(HERE.parent / "model/server.py"), "--script", str(script),
@@ -207,7 +209,8 @@ async def harmless(stage, tasks):
 
 async def refused(stage, tasks):
     done = await tasks.until(await tasks.run("CASE-REFUSED: tidy up the machine, please"), {"completed"})
-    assert not stage.canary.exists(), "the refused call ran"
+    # In the workspace: nothing else that the agent can write to is seen from here.
+    assert not (stage.workspace(done) / CANARY).exists(), "the refused call ran"
     completed(stage, done, "CASE-REFUSED")
     assert (stage.workspace(done) / "after.txt").read_text() == "went on\n", "the task did not go on"
     assert done["summary"] == "the wipe was refused, the rest is done"

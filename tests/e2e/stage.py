@@ -35,7 +35,9 @@ class Stage:
         self.environment = {
             **{name: os.environ[name] for name in ["CODA_POLICY_CACHE"] if name in os.environ}, **settings,
             "PATH": path, "HOME": str(self.work), "LANG": "C.UTF-8", "CODA_HOME": str(self.home),
-            "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1"}
+            "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1",
+            # They lie among the host's temporary files, of which a task has folders of its own.
+            "CODA_EXECUTOR_READABLE": f"{self.secret_file},{self.page}"}
         model = self.start([sys.executable, str(HERE.parent / "model/server.py"), "--script", str(script), "--key", MODEL_KEY],
                            "model.log")
         self.model = self.address(model, "listening ")
@@ -49,8 +51,8 @@ class Stage:
         self.token = self.coda("token", "create", "--role", "submitter", "--expires", "1h", "--secret-only").strip()
 
     def canary(self, agent):
-        """Outside the workspace: a refused call would have made it."""
-        return self.work / f"canary-of-{agent}"
+        """In the workspace, the only place where both a refused call would have made it and it could be seen."""
+        return f"canary-of-{agent}"
 
     def start(self, command, log):
         process = subprocess.Popen(command, env=self.environment, cwd=self.work, stdin=subprocess.DEVNULL,
