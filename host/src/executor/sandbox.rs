@@ -187,6 +187,11 @@ pub(super) struct Places<'a> {
 pub(super) fn borders(settings: &Settings, places: &Places<'_>) -> Borders {
     // A hidden place is compared by its real path: a link elsewhere leads to the same place.
     let real = |p: &Path| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
+    // A link that lies in a folder that is covered is not there to be followed: what it leads to is, under its name.
+    let as_called = |p: &Path| {
+        let called = (plan::is_covered(p) && real(p) != p).then(|| p.to_owned());
+        [Some(real(p)), called].into_iter().flatten()
+    };
     let credentials = places.server_home.into_iter().flat_map(|home| CREDENTIALS.iter().map(|name| home.join(name)));
     let hidden = [real(places.coda_home), PathBuf::from("/dev")];
     let more = settings.hidden.iter().cloned().chain(credentials).filter(|p| p.exists()).map(|p| real(&p));
@@ -200,7 +205,13 @@ pub(super) fn borders(settings: &Settings, places: &Places<'_>) -> Borders {
         gateway_port: places.gateway_url.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok()).unwrap_or(0),
         hidden: hidden.into_iter().chain(more).collect(),
         readable: settings.readable.iter().map(|p| real(p)).collect(),
-        writable: places.writable.iter().map(|p| real(p)).chain(settings.writable.iter().map(|p| real(p))).collect(),
+        writable: places
+            .writable
+            .iter()
+            .copied()
+            .chain(settings.writable.iter().map(PathBuf::as_path))
+            .flat_map(as_called)
+            .collect(),
         programs: programs.collect(),
     }
 }

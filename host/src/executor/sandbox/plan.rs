@@ -76,6 +76,11 @@ pub(super) fn steps(borders: &Borders, kind_of: &dyn Fn(&Path) -> Kind, real: &d
     steps
 }
 
+/// Whether a place lies in a folder of which a task has one of its own.
+pub(super) fn is_covered(path: &Path) -> bool {
+    SCRATCH.iter().chain(SERVICES).any(|cover| path.starts_with(cover))
+}
+
 /// The folder of a program, with what belongs to it; never a folder that is covered itself, nor anything hidden.
 fn program(file: &Path, borders: &Borders) -> Option<Step> {
     let folder = file.parent()?;
