@@ -27,7 +27,10 @@ class Stage:
     def __init__(self, program, work, path, settings, conversations, tables):
         self.work, self.program, self.started = Path(work), program, []
         self.home = self.work / "coda-home"
-        self.secret_file, self.page = self.work / "service.env", self.work / "page.html"
+        # The sandbox hides what lies below /tmp, but for what it is told to show.
+        shown = self.work / "shown"
+        shown.mkdir()
+        self.secret_file, self.page = shown / "service.env", shown / "page.html"
         self.secret_file.write_text(f"port=8080\ntoken={SECRET}\n")
         self.page.write_text(PAGE)
         script = self.work / "script.json"
@@ -35,9 +38,8 @@ class Stage:
         self.environment = {
             **{name: os.environ[name] for name in ["CODA_POLICY_CACHE"] if name in os.environ}, **settings,
             "PATH": path, "HOME": str(self.work), "LANG": "C.UTF-8", "CODA_HOME": str(self.home),
-            "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1",
-            # They lie among the host's temporary files, of which a task has folders of its own.
-            "CODA_EXECUTOR_READABLE": f"{self.secret_file},{self.page}"}
+            "CODA_EXECUTOR_READABLE": str(shown),
+            "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1"}
         model = self.start([sys.executable, str(HERE.parent / "model/server.py"), "--script", str(script), "--key", MODEL_KEY],
                            "model.log")
         self.model = self.address(model, "listening ")
@@ -49,10 +51,6 @@ class Stage:
         policies.write_text(policies.read_text().replace("allow_requester = false", "allow_requester = true"))
         self.url = self.address(self.start([self.program, "serve"], "server.log"), "coda listens on ")
         self.token = self.coda("token", "create", "--role", "submitter", "--expires", "1h", "--secret-only").strip()
-
-    def canary(self, agent):
-        """In the workspace, the only place where both a refused call would have made it and it could be seen."""
-        return f"canary-of-{agent}"
 
     def start(self, command, log):
         process = subprocess.Popen(command, env=self.environment, cwd=self.work, stdin=subprocess.DEVNULL,

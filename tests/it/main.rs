@@ -10,6 +10,7 @@ mod bypass;
 mod faults;
 mod genie;
 mod guest;
+mod hook;
 mod hostile;
 mod identity;
 mod inbox;

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::context::{CliError, Context, Format};
 use super::print;
 use crate::config::{AgentKind, Config, FILE, FirstAgent, FirstProxy, Flags, commented};
+use crate::gateway::Dialect;
 use crate::home;
 
 /// The policies of a new server.
@@ -94,9 +95,10 @@ pub(super) fn run(args: InitArgs, context: &Context, environment: &BTreeMap<Stri
     print::line(&format!("\nnext: `coda serve`, then `coda run --watch 'what to do'` (goes to {agent})"))
 }
 
-/// Agents that need no more than a model to be set up.
+/// Agents that need no more than a model to be set up, in a dialect that the gateway serves.
 fn known_agents() -> Vec<&'static str> {
-    AgentKind::known().map(AgentKind::name).collect()
+    let is_served = |kind: &AgentKind| kind.dialect().is_none_or(|word| Dialect::ALL.iter().any(|served| served.name() == word));
+    AgentKind::known().filter(is_served).map(AgentKind::name).collect()
 }
 
 /// The bundled list, and what it says of requesters where that is not the default.

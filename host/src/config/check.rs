@@ -102,6 +102,13 @@ pub(super) fn references(config: &Config, problem: &mut dyn FnMut(Problem)) {
             let hint = suggest::closest(model, config.models.keys().map(String::as_str));
             problem(Problem::at(format!("agents.{name}.model"), format!("there is no [models.{model}]{hint}")));
         }
+        if let Some(model) = agent.model.as_ref().and_then(|model| config.models.get(model))
+            && let Some(spoken) = agent.kind.dialect().filter(|spoken| *spoken != model.dialect.name())
+        {
+            let (kind, dialect) = (agent.kind.name(), model.dialect.name());
+            let way = format!("{kind} speaks \"{spoken}\", its model \"{dialect}\": give it a model with dialect = \"{spoken}\"");
+            problem(Problem::at(format!("agents.{name}.model"), way));
+        }
     }
     let agent = &config.settings.tasks.default_agent;
     let built_in = ["runbook", "hermes"];

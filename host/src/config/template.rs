@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::AgentKind;
 use super::settings::reference;
 use super::value::quoted;
 
@@ -29,6 +30,9 @@ impl FirstAgent {
             quoted(model_url),
             quoted(model)
         );
+        if let Some(dialect) = AgentKind::named(name).and_then(AgentKind::dialect).filter(|dialect| *dialect != "chat") {
+            let _ = writeln!(text, "dialect = {}", quoted(dialect));
+        }
         if let Some(variable) = key_variable {
             let _ = writeln!(text, "credential = {{ env = {} }}   # read by the server; agents never see it", quoted(variable));
         }
@@ -44,7 +48,7 @@ const HEAD: &str = "\
 
 const NAMED: &str = r#"
 # Agents that tasks may choose, besides the built-in "runbook". `coda init --agent hermes …` writes such a pair.
-#[agents.hermes]             # or opencode, goose, pi, qwen; another name needs a kind
+#[agents.hermes]             # or opencode, goose, pi, qwen, claude, codex, gemini; another name needs a kind
 #kind = "hermes"             # "custom" is a program of your own (docs/agents.md)
 #command = "hermes"          # or an absolute path
 #model = "main"              # which [models.NAME] the gateway sends it to

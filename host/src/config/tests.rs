@@ -78,6 +78,8 @@ fn named_tables_refer_to_each_other() {
     assert_eq!(problem.key, "models.m.credential");
     let problem = only_problem("[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\ndialect = \"mesages\"\n");
     assert!(problem.key == "models.m.dialect" && problem.message.contains("\"messages\""), "{}", problem.message);
+    let problem = only_problem("[agents.claude]\nmodel = \"m\"\n[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\n");
+    assert!(problem.message.contains("dialect = \"messages\""), "{}", problem.message);
     assert_eq!(only_problem("[agents.runbook]\n").key, "agents.runbook");
     assert_eq!(only_problem("[workspaces.w]\npath = \"relative\"\n").key, "workspaces.w.path");
 }

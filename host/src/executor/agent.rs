@@ -1,6 +1,9 @@
 //! The agents: how each program is called, and what it needs to find. One file per supported agent; any other program
 //! that keeps to the folder protocol (`io/prompt.txt` in, `io/result.json` out) works as a custom one.
 
+mod claude;
+mod codex;
+mod gemini;
 mod goose;
 mod hermes;
 mod hook;
@@ -152,6 +155,9 @@ impl Agents {
             Kind::Goose => goose::fit(launch, profile, &self.hook),
             Kind::Pi => pi::fit(launch, profile, &self.hook),
             Kind::Qwen => qwen::fit(launch, profile, &self.hook),
+            Kind::Claude => claude::fit(launch, profile, &self.hook),
+            Kind::Codex => codex::fit(launch, profile, &self.hook),
+            Kind::Gemini => gemini::fit(launch, profile, &self.hook),
             Kind::Custom => Fitted::default(),
         };
         arguments.extend(fitted.arguments);
@@ -227,6 +233,9 @@ pub(super) mod tests {
             Kind::Goose => goose::fit(&launch, &profile, &hook),
             Kind::Pi => pi::fit(&launch, &profile, &hook),
             Kind::Qwen => qwen::fit(&launch, &profile, &hook),
+            Kind::Claude => claude::fit(&launch, &profile, &hook),
+            Kind::Codex => codex::fit(&launch, &profile, &hook),
+            Kind::Gemini => gemini::fit(&launch, &profile, &hook),
         };
         (fitted, launch)
     }
@@ -271,7 +280,10 @@ pub(super) mod tests {
             let files: String = fitted.files.iter().map(|f| String::from_utf8_lossy(&f.content).into_owned()).collect();
             let all = format!("{files} {:?}", fitted.environment);
             assert!(all.contains(&launch.gateway_url) && all.contains("model/"), "{kind:?}: {all}");
-            assert!(all.contains(&launch.gateway_token) && all.contains("big-model"), "{kind:?}: {all}");
+            // Codex reads it from coda's own variable.
+            let has_token = all.contains(&launch.gateway_token) || all.contains("CODA_GATEWAY_TOKEN");
+            let words = format!("{all} {:?}", fitted.arguments);
+            assert!(has_token && words.contains("big-model"), "{kind:?}: {words}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::gates::ToolCall;
 use crate::policy::contract::ToolCallSubject;
 
 /// Tools that run a shell command, by lower-case name.
-const SHELL: [&str; 12] = [
+const SHELL: [&str; 14] = [
     "shell",
     "bash",
     "terminal",
@@ -21,8 +21,12 @@ const SHELL: [&str; 12] = [
     "developer__shell",
     "execute_command",
     "process",
+    // What is typed into a command that runs, which may be a shell.
+    "write_stdin",
+    // Runs on beside its agent.
+    "monitor",
 ];
-const SHELL_ARGUMENTS: [&str; 4] = ["command", "cmd", "script", "data"];
+const SHELL_ARGUMENTS: [&str; 5] = ["command", "cmd", "script", "data", "chars"];
 
 /// Tools that run SQL.
 const SQL: [&str; 6] = ["sql", "execute_sql", "execute_query", "run_query", "query", "databricks_sql"];

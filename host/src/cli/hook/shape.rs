@@ -67,16 +67,14 @@ pub(super) struct Reply {
 impl Shape {
     /// By the agent's word in coda.toml.
     pub(super) fn named(agent: &str) -> Option<Self> {
-        match agent {
-            "claude" => Some(Self::Claude),
-            "codex" => Some(Self::Codex),
-            "gemini" => Some(Self::Gemini),
-            _ => match AgentKind::named(agent)? {
-                AgentKind::Qwen => Some(Self::Qwen),
-                AgentKind::Goose => Some(Self::Goose),
-                AgentKind::Hermes => Some(Self::Hermes),
-                AgentKind::Runbook | AgentKind::OpenCode | AgentKind::Pi | AgentKind::Custom => None,
-            },
+        match AgentKind::named(agent)? {
+            AgentKind::Claude => Some(Self::Claude),
+            AgentKind::Codex => Some(Self::Codex),
+            AgentKind::Gemini => Some(Self::Gemini),
+            AgentKind::Qwen => Some(Self::Qwen),
+            AgentKind::Goose => Some(Self::Goose),
+            AgentKind::Hermes => Some(Self::Hermes),
+            AgentKind::Runbook | AgentKind::OpenCode | AgentKind::Pi | AgentKind::Custom => None,
         }
     }
 

@@ -20,6 +20,12 @@ pub enum Kind {
     Pi,
     /// Qwen Code in its one-shot form.
     Qwen,
+    /// Claude Code: `claude --print`.
+    Claude,
+    /// Codex: `codex exec`.
+    Codex,
+    /// Gemini CLI in its one-shot form.
+    Gemini,
     /// A program that reads `$CODA_TASK_DIR/prompt.txt`, or is told `envelope::STAND_IN` by its arguments, and writes `result.json` beside it.
     #[default]
     Custom,
@@ -27,7 +33,18 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::Runbook, Self::Hermes, Self::OpenCode, Self::Goose, Self::Pi, Self::Qwen, Self::Custom];
+    pub const ALL: [Self; 10] = [
+        Self::Runbook,
+        Self::Hermes,
+        Self::OpenCode,
+        Self::Goose,
+        Self::Pi,
+        Self::Qwen,
+        Self::Claude,
+        Self::Codex,
+        Self::Gemini,
+        Self::Custom,
+    ];
 
     /// Its word in coda.toml; for all but `custom` also the name of its program.
     #[must_use]
@@ -39,6 +56,9 @@ impl Kind {
             Self::Goose => "goose",
             Self::Pi => "pi",
             Self::Qwen => "qwen",
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
             Self::Custom => "custom",
         }
     }
@@ -54,6 +74,18 @@ impl Kind {
         Self::ALL.into_iter().filter(|kind| !matches!(kind, Self::Runbook | Self::Custom))
     }
 
+    /// The dialect that it speaks with its model, as `[models.NAME] dialect` words it; `None` = any.
+    #[must_use]
+    pub fn dialect(self) -> Option<&'static str> {
+        match self {
+            Self::Runbook | Self::Custom => None,
+            Self::Hermes | Self::OpenCode | Self::Goose | Self::Pi | Self::Qwen => Some("chat"),
+            Self::Claude => Some("messages"),
+            Self::Codex => Some("responses"),
+            Self::Gemini => Some("gemini"),
+        }
+    }
+
     /// Which releases coda is tested with.
     #[must_use]
     pub fn tested(self) -> Option<&'static Tested> {
@@ -66,7 +98,9 @@ impl Kind {
     pub fn layers(self) -> &'static [&'static str] {
         match self {
             Self::Runbook => &["asks the gates itself"],
-            Self::Hermes | Self::OpenCode | Self::Goose | Self::Pi | Self::Qwen => &["gateway", "hook"],
+            Self::Hermes | Self::OpenCode | Self::Goose | Self::Pi | Self::Qwen | Self::Claude | Self::Codex | Self::Gemini => {
+                &["gateway", "hook"]
+            }
             Self::Custom => &["gateway"],
         }
     }

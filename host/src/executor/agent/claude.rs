@@ -1,0 +1,70 @@
+//! Claude Code 2.1 in its one-shot form: `claude --print WORDS`, with a configuration folder of its own, and the gateway as
+//! its only API, in the dialect Anthropic Messages.
+//!
+//! Its own permissions are bypassed: nobody could answer them, and coda's gates decide. What the workspace says of hooks,
+//! permissions and MCP servers is not read (`--setting-sources user`).
+
+use serde_json::json;
+
+use super::hook::Hook;
+use super::{Fitted, Kind, Profile, in_home, json_file, model_url, variables};
+use crate::executor::Launch;
+use crate::task::envelope::STAND_IN;
+
+/// Tools that work at the provider, later, or in sessions that nobody watches.
+const WITHOUT: &str = "WebSearch,WebFetch,Monitor,Workflow,ScheduleWakeup,CronCreate,CronDelete,CronList,EnterWorktree,\
+    ExitWorktree,SendMessage,ListAgents,TaskStop";
+
+pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
+    let flags = ["--dangerously-skip-permissions", "--strict-mcp-config", "--setting-sources", "user"];
+    // In one word: the list takes all words after it.
+    let without = format!("--disallowedTools={WITHOUT}");
+    let model = || profile.model_name().to_owned();
+    let on = || "1".to_owned();
+    let settings = json!({
+        "hooks": {"PreToolUse": hook.entry(Kind::Claude, "*", hook.limit_s)},
+        "skipDangerousModePermissionPrompt": true,
+        "includeCoAuthoredBy": false,
+    });
+    let workspace = launch.workspace.display().to_string();
+    // What its first start asks a person.
+    let answered = json!({
+        "hasCompletedOnboarding": true,
+        "bypassPermissionsModeAccepted": true,
+        "projects": {workspace: {"hasTrustDialogAccepted": true}},
+    });
+    Fitted {
+        arguments: flags.into_iter().chain([without.as_str(), "--print", STAND_IN]).map(Into::into).collect(),
+        environment: variables([
+            ("CLAUDE_CONFIG_DIR", in_home(launch, ".claude")),
+            ("ANTHROPIC_BASE_URL", model_url(launch, "anthropic")),
+            ("ANTHROPIC_AUTH_TOKEN", launch.gateway_token.clone()),
+            ("ANTHROPIC_MODEL", model()),
+            ("ANTHROPIC_SMALL_FAST_MODEL", model()),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", on()),
+            ("DISABLE_AUTOUPDATER", on()),
+            ("DISABLE_TELEMETRY", on()),
+            ("DISABLE_ERROR_REPORTING", on()),
+            // It refuses to bypass its permissions for root elsewhere.
+            ("IS_SANDBOX", on()),
+        ]),
+        files: vec![json_file(".claude/settings.json", &settings), json_file(".claude/.claude.json", &answered)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::agent::tests::{call_of, json_of};
+
+    #[test]
+    fn the_prompt_follows_its_flag_and_the_workspace_configures_nothing() {
+        let (fitted, launch) = call_of(Kind::Claude);
+        let words: Vec<_> = fitted.arguments.iter().map(|w| w.to_string_lossy()).collect();
+        assert_eq!(words[words.len() - 2..], ["--print", STAND_IN]);
+        assert!(words.windows(2).any(|pair| pair == ["--setting-sources", "user"]), "{words:?}");
+        assert_eq!(fitted.environment["ANTHROPIC_BASE_URL"], "http://127.0.0.1:9/model/anthropic");
+        let answered = json_of(&fitted, ".claude/.claude.json");
+        assert_eq!(answered["projects"][launch.workspace.display().to_string()]["hasTrustDialogAccepted"], true);
+    }
+}

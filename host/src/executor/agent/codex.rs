@@ -1,0 +1,71 @@
+//! Codex 0.169 in its one-shot form: `codex exec WORDS`, with a home of its own, and the gateway as its only provider, in the
+//! dialect OpenAI Responses.
+//!
+//! Its own approvals and sandbox are bypassed: nobody could answer the one, coda brings the other. Without the flag about
+//! trust it would skip the hooks without a word.
+
+use serde_json::json;
+
+use super::hook::Hook;
+use super::{Fitted, Kind, NeededFile, Profile, in_home, json_file, model_url, variables};
+use crate::executor::Launch;
+use crate::task::envelope::STAND_IN;
+
+/// `--` ends the flags.
+pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
+    let words = [
+        "exec",
+        "--dangerously-bypass-approvals-and-sandbox",
+        "--dangerously-bypass-hook-trust",
+        "--skip-git-repo-check",
+        "--",
+        STAND_IN,
+    ];
+    let workspace = launch.workspace.display().to_string();
+    let config = json!({
+        "model": profile.model_name(),
+        "model_provider": "coda",
+        "approval_policy": "never",
+        "sandbox_mode": "danger-full-access",
+        "check_for_update_on_startup": false,
+        // It would run at the provider.
+        "web_search": "disabled",
+        "features": {"multi_agent": false},
+        "analytics": {"enabled": false},
+        "model_providers": {"coda": {
+            "name": "coda",
+            "base_url": model_url(launch, "v1"),
+            "env_key": "CODA_GATEWAY_TOKEN",
+            "wire_api": "responses",
+        }},
+        "projects": {workspace: {"trust_level": "trusted"}},
+    });
+    let config = toml::to_string(&config).expect("a table of texts and switches is TOML");
+    let hooks = json!({"hooks": {"PreToolUse": hook.entry(Kind::Codex, ".*", hook.limit_s)}});
+    Fitted {
+        arguments: words.into_iter().map(Into::into).collect(),
+        environment: variables([("CODEX_HOME", in_home(launch, ".codex"))]),
+        files: vec![
+            NeededFile { place: "home", path: ".codex/config.toml", content: config.into_bytes() },
+            json_file(".codex/hooks.json", &hooks),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::agent::tests::call_of;
+
+    #[test]
+    fn flags_end_before_the_prompt_and_the_gateway_is_the_only_provider() {
+        let (fitted, launch) = call_of(Kind::Codex);
+        assert_eq!(fitted.arguments[fitted.arguments.len() - 2..], ["--", STAND_IN]);
+        assert!(fitted.arguments.contains(&"--dangerously-bypass-hook-trust".into()), "its hooks would be skipped");
+        let config: toml::Table = String::from_utf8_lossy(&fitted.files[0].content).parse().expect("TOML");
+        assert_eq!(config["model_providers"]["coda"]["base_url"].as_str(), Some("http://127.0.0.1:9/model/v1"));
+        assert_eq!(config["model"].as_str(), Some("big-model"));
+        let workspace = launch.workspace.display().to_string();
+        assert_eq!(config["projects"][workspace.as_str()]["trust_level"].as_str(), Some("trusted"));
+    }
+}
