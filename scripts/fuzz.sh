@@ -12,7 +12,7 @@ built=${CARGO_TARGET_DIR:-$PWD/target}
 folder=$built/fuzz
 say() { printf 'fuzz: %s\n' "$*"; }
 
-if [ $# = 0 ]; then set -- envelope result manifest verdict terminal mcp; fi
+if [ $# = 0 ]; then set -- envelope result manifest verdict terminal mcp model; fi
 for target in "$@"; do
     [ -d "tests/fuzz/corpus/$target" ] || { say "there is no target '$target' in tests/fuzz/corpus"; exit 2; }
 done

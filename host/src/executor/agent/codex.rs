@@ -1,8 +1,9 @@
 //! Codex 0.169 in its one-shot form: `codex exec WORDS`, with a home of its own, and the gateway as its only provider, in the
 //! dialect OpenAI Responses.
 //!
-//! Its own approvals and sandbox are bypassed: nobody could answer the one, coda brings the other. Without the flag about
-//! trust it would skip the hooks without a word.
+//! Its own approvals and sandbox are bypassed: nobody could answer the one, coda brings the other. It still refuses what it
+//! takes for dangerous, such as `rm -f`, where no rule of its own allows that: an approved call would not run. Without the
+//! flag about trust it would skip the hooks without a word.
 
 use serde_json::json;
 
@@ -10,6 +11,12 @@ use super::hook::Hook;
 use super::{Fitted, Kind, NeededFile, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
 use crate::task::envelope::STAND_IN;
+
+/// Codex asks about the shell that it starts, and about each command that it can read in what the shell is told.
+const RULES: &str = "\
+prefix_rule(pattern = [[\"/bin/bash\", \"/bin/sh\", \"bash\", \"sh\", \"zsh\"]], decision = \"allow\")
+prefix_rule(pattern = [[\"rm\", \"sudo\"]], decision = \"allow\")
+";
 
 /// `--` ends the flags.
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
@@ -48,6 +55,7 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
         files: vec![
             NeededFile { place: "home", path: ".codex/config.toml", content: config.into_bytes() },
             json_file(".codex/hooks.json", &hooks),
+            NeededFile { place: "home", path: ".codex/rules/coda.rules", content: RULES.as_bytes().to_vec() },
         ],
     }
 }

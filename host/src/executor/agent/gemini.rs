@@ -17,6 +17,8 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     let settings = json!({
         "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": false}},
         "tools": {"exclude": WITHOUT},
+        // Its file tools write nowhere else but in the workspace, and the result lies elsewhere.
+        "context": {"includeDirectories": [launch.task_dir.join("io")]},
         // Gemini counts in milliseconds.
         "hooks": {"BeforeTool": hook.entry(Kind::Gemini, "*", hook.limit_s * 1000)},
         "privacy": {"usageStatisticsEnabled": false},
