@@ -3,6 +3,7 @@
 
 mod decide;
 mod error;
+pub(crate) mod evenly;
 mod read;
 pub mod settings;
 mod submit;

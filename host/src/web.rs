@@ -116,6 +116,7 @@ fn guarded(routes: Router, settings: &Settings, accounts: &Accounts) -> Router {
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(settings.body_limit_bytes))
         .layer(RequestBodyLimitLayer::new(settings.body_limit_bytes))
+        .layer(middleware::from_fn(perimeter::answer_evenly))
         .layer(middleware::from_fn_with_state(accounts.clone(), identify::identify))
         .layer(middleware::from_fn_with_state(Arc::new(perimeter), perimeter::check))
         .layer(middleware::from_fn(leftover::take_in))

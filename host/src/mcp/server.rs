@@ -16,7 +16,7 @@ use super::edge::Found;
 use super::tools::{self, ToolName};
 use super::{Settings, Shaper, ToolList, Verbs, answers, arguments, client};
 use crate::identity::{ClientInfo, Principal};
-use crate::service::{ServiceError, TaskView};
+use crate::service::{ServiceError, TaskView, evenly};
 
 const INSTRUCTIONS: &str = include_str!("instructions.md");
 
@@ -125,7 +125,11 @@ impl<V: Verbs> ServerHandler for Server<V> {
             let names = ToolName::ALL.map(ToolName::as_str).join(", ");
             return Err(ErrorData::invalid_params(format!("unknown tool; the tools are {names}"), None));
         };
+        let began = tokio::time::Instant::now();
         let outcome = self.answer(tool, &caller, params).await;
+        if matches!(outcome, Err(ServiceError::NotFound(_))) {
+            evenly::not_found(began).await;
+        }
         let code = outcome.as_ref().map_or_else(ServiceError::code, |_| "ok");
         tracing::info!(tool = tool.as_str(), client.shape = %caller.client.shape, outcome = code, "mcp tool call");
         let result = match outcome {

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::Settings;
 use super::accounts::Accounts;
 use super::error::ApiError;
+use crate::service::evenly;
 
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 /// Everything from our own origin, scripts and styles from files only, nobody may frame us.
@@ -149,6 +150,16 @@ pub async fn limit_time(State(limit_s): State<u64>, request: Request, next: Next
             ApiError { status: StatusCode::REQUEST_TIMEOUT, code: "busy", message }.into_response()
         }
     }
+}
+
+/// The time of an answer does not tell whether there is something that one may not see.
+pub async fn answer_evenly(request: Request, next: Next) -> Response {
+    let began = tokio::time::Instant::now();
+    let response = next.run(request).await;
+    if response.status() == StatusCode::NOT_FOUND {
+        evenly::not_found(began).await;
+    }
+    response
 }
 
 /// Tells browsers what not to do with the answer. A handler's own header wins.
