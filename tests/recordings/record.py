@@ -31,7 +31,8 @@ MODEL_PORT = 18080
 MODEL = f"http://127.0.0.1:{MODEL_PORT}/v1"
 LONGEST_S = 120
 QUIET_S = 1.5
-FORBIDDEN = ("/root", "/home/", "/work/wt", "/work/main", "pyenv", ".cache")
+# The checkout's own folder counts too, wherever it is.
+FORBIDDEN = ("/root", "/home/", str(HERE.parent.parent), ".cache")
 
 REPLY = """Here is a table, a list and some code.
 
