@@ -1,5 +1,8 @@
 //! Server-sent events, read and written. Only the `data` field matters to the dialects so far.
 
+/// Longest name of an event.
+const MAX_NAME_BYTES: usize = 128;
+
 /// Reads events from bytes that may be split anywhere.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct Parser {
@@ -60,16 +63,21 @@ impl Parser {
     }
 }
 
-/// One event. `data` must have no line break.
+/// One event.
 pub(in crate::gateway) fn event(data: &str) -> String {
     debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
-    format!("data: {data}\n\n")
+    // INVARIANT: one event leaves as one, whatever an upstream put into it; a line of its own could be another event.
+    data.split(['\n', '\r']).fold(String::new(), |out, line| out + "data: " + line + "\n") + "\n"
 }
 
-/// One event with a name.
+/// One event with a name. What is no name is left out: readers go by the data.
 pub(in crate::gateway) fn named_event(name: &str, data: &str) -> String {
-    debug_assert!(!name.contains(['\n', '\r']), "an event's name is one line");
-    format!("event: {name}\n{}", event(data))
+    if is_name(name) { format!("event: {name}\n{}", event(data)) } else { event(data) }
+}
+
+/// Whether an event can be called so: nothing that could end the line.
+pub(in crate::gateway) fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME_BYTES && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// A comment: says that the stream is alive, and is skipped by every reader.
@@ -95,6 +103,15 @@ mod tests {
                 events.extend(parser.finish().expect("text"));
                 assert_eq!(events, expected, "split at {first} and {second}");
             }
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_begin_another_event() {
+        assert_eq!(named_event("content_block_start", "{}"), "event: content_block_start\ndata: {}\n\n");
+        for bad in ["ping\ndata: {\"type\":\"tool_use\"}\n\nevent: x", "a\rb", "a b", &"a".repeat(200)] {
+            assert_eq!(named_event(bad, "{}"), "data: {}\n\n", "{bad:?}");
+            assert!(!is_name(bad), "{bad:?}");
         }
     }
 

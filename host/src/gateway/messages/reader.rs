@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{call_block, is_hosted, kind};
 use crate::gateway::dialect::{Malformed, malformed};
 use crate::gateway::model::{Draft, Message, Tokens, resembles_call, unique_object};
+use crate::gateway::sse;
 
 /// More blocks in one message are an error.
 const MAX_BLOCKS: usize = 4096;
@@ -58,6 +59,9 @@ impl Reading {
             return malformed("the upstream model sent an event that is no JSON object, or holds a key twice");
         };
         let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !sse::is_name(&kind) {
+            return malformed("the upstream model sent an event whose type is no name");
+        }
         let value = Value::Object(fields);
         let data = if data.contains(['\n', '\r']) { value.to_string() } else { data.to_owned() };
         let event = Event { kind, data, value };

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{call_id, draft, is_call, is_speech, kind, readable_item, said, text};
 use crate::gateway::dialect::{Malformed, malformed};
 use crate::gateway::model::{Message, Tokens, resembles_call, unique_object};
+use crate::gateway::sse;
 
 /// More items in one answer are an error.
 const MAX_ITEMS: usize = 1024;
@@ -62,6 +63,9 @@ impl Reading {
         let data = if data.contains(['\n', '\r']) { value.to_string() } else { data.to_owned() };
         let at = value.get("output_index").and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
         let mut event = Event { kind: kind(&value).to_owned(), data, value, at };
+        if !sse::is_name(&event.kind) {
+            return malformed("the upstream model sent an event whose type is no name");
+        }
         match event.kind.as_str() {
             "response.created" | "response.in_progress" | "response.queued" => self.begin(&event.value)?,
             "response.output_item.added" => event.at = Some(self.added(&event)?),
