@@ -10,11 +10,9 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 import traceback
-import urllib.request
 from pathlib import Path
 
 import httpx2
@@ -24,10 +22,10 @@ from mcp.client.streamable_http import streamable_http_client
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import asciicast  # noqa: E402
+import stage  # noqa: E402
+from stage import ENDED, MODEL_KEY, command_lines  # noqa: E402
 
 WAIT_S = 180
-MODEL_KEY = "model-key-of-the-tests"
-ENDED = {"completed", "failed", "timed_out", "cancelled", "denied"}
 # What Hermes would expand or take for a format where it saw the prompt.
 OWN_WORDS = "Write to @file:greeting.txt and not to @url:http://127.0.0.1:9/ or [/bold]."
 # Put together here, so that no scanner of sources takes it for a real one.
@@ -75,73 +73,20 @@ def conversations(secret_file):
     ]
 
 
-class Stage:
-    """A model, a server on a CODA_HOME of its own, and a client with a token."""
+class Stage(stage.Stage):
+    """With Hermes as its only agent, as `coda init` sets it up."""
 
     def __init__(self, options):
-        self.work = Path(options.work)
-        self.home = self.work / "coda-home"
-        secret_file = self.work / "service.env"
-        secret_file.write_text(f"port=8080\ntoken={SECRET}\n")
-        script = self.work / "script.json"
-        script.write_text(json.dumps({"capture": {"io": r"write (/\S+)/result\.json"},
-                                      "conversations": conversations(secret_file)}))
-        self.environment = {
-            **{name: os.environ[name] for name in ["CODA_POLICY_CACHE"] if name in os.environ},
-            "PATH": f"{options.hermes}/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.work), "LANG": "C.UTF-8",
-            "CODA_HOME": str(self.home), "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1",
-            # It lies among the host's temporary files, of which a task has folders of its own.
-            "CODA_EXECUTOR_READABLE": str(secret_file)}
-        self.program = options.coda
-        self.started = []
-        model = self.start([sys.executable, str(HERE.parent / "model/server.py"), "--script", str(script),
-                            "--key", MODEL_KEY], "model.log")
-        self.model = self.address(model, "listening ")
-        self.coda("init", "--agent", "hermes", "--model-url", f"{self.model}/v1", "--model", "scripted", "--key-env", "MODEL_KEY")
-        # One person submits and approves here.
-        policies = self.home / "policies/policies.toml"
-        policies.write_text(policies.read_text().replace("allow_requester = false", "allow_requester = true"))
-        self.url = self.address(self.start([self.program, "serve"], "server.log"), "coda listens on ")
-        self.token = self.coda("token", "create", "--role", "submitter", "--expires", "1h", "--secret-only").strip()
-
-    def start(self, command, log):
-        process = subprocess.Popen(command, env=self.environment, cwd=self.work, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=open(self.work / log, "ab"), text=True)
-        self.started.append(process)
-        return process
-
-    def address(self, process, prefix):
-        for line in process.stdout:
-            if line.startswith(prefix):
-                return line[len(prefix):].strip()
-        raise AssertionError(f"it did not say where it listens:\n{self.server_log()}")
-
-    def coda(self, *arguments):
-        done = subprocess.run([self.program, *arguments], env=self.environment, cwd=self.work, capture_output=True, text=True,
-                              timeout=60)
-        assert done.returncode == 0, f"coda {arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def requests(self, marker):
-        """What the model was asked in one case."""
-        with urllib.request.urlopen(f"{self.model}/requests") as answer:
-            return [r for r in json.load(answer) if marker in json.dumps(r["body"])]
-
-    def server_log(self):
-        log = self.work / "server.log"
-        return log.read_text() if log.exists() else ""
+        super().__init__(
+            options.coda, options.work, f"{options.hermes}/bin:/usr/local/bin:/usr/bin:/bin", {},
+            lambda own: conversations(own.secret_file),
+            init=lambda own: ("--agent", "hermes", "--model-url", f"{own.model}/v1", "--model", "scripted", "--key-env", "MODEL_KEY"))
 
     def transcript(self, task):
         return asciicast.load(self.home / "tasks" / task["task_id"] / "transcript.cast")
 
     def workspace(self, task):
         return self.home / "workspaces" / task["session_id"]
-
-    def end(self):
-        for process in reversed(self.started):
-            process.terminate()
-        for process in self.started:
-            process.wait(30)
 
 
 class Tasks:
@@ -167,18 +112,6 @@ class Tasks:
                 return now
             assert now["status"] not in ENDED and time.monotonic() < deadline, json.dumps(now, indent=1)
             await asyncio.sleep(0.3)
-
-
-def command_lines(task):
-    """Of the processes of a task: each holds the task's id in its environment."""
-    lines = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if task["task_id"].encode() in (process / "environ").read_bytes():
-                lines.append((process / "cmdline").read_bytes())
-        except OSError:  # it has ended, or is somebody else's
-            continue
-    return lines
 
 
 def completed(stage, done, marker):

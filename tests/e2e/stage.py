@@ -22,9 +22,10 @@ PAGE = """<h1>Opening hours</h1>
 
 
 class Stage:
-    """`conversations(stage)` is what the model says; `tables(stage)` is added to coda.toml, when the model's address is known."""
+    """`conversations(stage)` is what the model says. When the model's address is known, `init(stage)` goes to `coda init` and
+    `tables(stage)` is added to coda.toml."""
 
-    def __init__(self, program, work, path, settings, conversations, tables):
+    def __init__(self, program, work, path, settings, conversations, tables=lambda stage: "", init=lambda stage: ()):
         self.work, self.program, self.started = Path(work), program, []
         self.home = self.work / "coda-home"
         # The sandbox hides what lies below /tmp, but for what it is told to show.
@@ -43,7 +44,7 @@ class Stage:
         model = self.start([sys.executable, str(HERE.parent / "model/server.py"), "--script", str(script), "--key", MODEL_KEY],
                            "model.log")
         self.model = self.address(model, "listening ")
-        self.coda("init")
+        self.coda("init", *init(self))
         with open(self.home / "coda.toml", "a", encoding="utf-8") as file:
             file.write(tables(self))
         # One person submits and approves here.

@@ -80,6 +80,11 @@ impl Dialect {
         }
     }
 
+    /// Whether an answer in one form, whole or a stream, can be given in the other.
+    pub(in crate::gateway) fn bridges(self) -> bool {
+        self == Dialect::Chat
+    }
+
     /// How its upstreams take a credential, unless something else is said.
     #[must_use]
     pub fn auth(self) -> Auth {

@@ -132,6 +132,7 @@ impl Exchange {
         self.shared.gates.note_activity(&self.session.task);
         let mut reply = self.shared.client.send(&self.session.line, &*self.request, outbound).await?;
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
+        self.check_form(reply.is_stream)?;
         if reply.is_stream {
             return self.read_stream(&mut reply, answer).await;
         }
@@ -170,6 +171,19 @@ impl Exchange {
             }
         }
         answer.end().map_err(broken)
+    }
+
+    /// Whether the answer comes in the form that was asked for.
+    fn check_form(&self, is_stream: bool) -> Result<(), Failure> {
+        match (self.request.stream(), is_stream) {
+            (true, false) if !self.session.line.dialect.bridges() => {
+                Err(Failure::upstream("the upstream model sent no stream, though one was asked for"))
+            }
+            (false, true) if !self.session.line.dialect.bridges() => {
+                Err(Failure::upstream("the upstream model sent a stream that nobody asked for"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_size(&self, size: usize) -> Result<(), Failure> {

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::dialect::{Malformed, malformed};
+use super::sse;
 use crate::gates::ToolCall;
 
 /// Keys of arguments by which agents name the directory that a call runs in.
@@ -90,6 +92,21 @@ pub(in crate::gateway) fn readable_arguments(text: &str) -> Option<Value> {
 pub(in crate::gateway) fn unique_object(text: &str) -> Option<Map<String, Value>> {
     let Unique(None) = serde_json::from_str(text).ok()? else { return None };
     serde_json::from_str(text).ok()
+}
+
+/// One event of a dialect whose events say their type: that, its data on one line, and what it says.
+pub(in crate::gateway) fn typed_event(data: &str) -> Result<(String, String, Value), Malformed> {
+    let Some(fields) = unique_object(data) else {
+        return malformed("the upstream model sent an event that is no JSON object, or holds a key twice");
+    };
+    let kind = match fields.get("type").and_then(Value::as_str) {
+        None | Some("") => return malformed("the upstream model sent an event without a type"),
+        Some(kind) if !sse::is_name(kind) => return malformed("the upstream model sent an event whose type is no name"),
+        Some(kind) => kind.to_owned(),
+    };
+    let value = Value::Object(fields);
+    let data = if data.contains(['\n', '\r']) { value.to_string() } else { data.to_owned() };
+    Ok((kind, data, value))
 }
 
 /// Adds counters to counters of the same shape.

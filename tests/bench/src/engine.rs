@@ -56,7 +56,7 @@ pub(crate) fn shell_event(command: &str) -> Event {
             id: "task_00000000000000000000000000000001".into(),
             session_id: "sess_00000000000000000000000000000001".into(),
             agent: "runbook".into(),
-            working_directory: "/work/task".into(),
+            working_directory: "/srv/task".into(),
             attempt: 1,
             ..TaskFacts::default()
         },

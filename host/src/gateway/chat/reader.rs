@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::env;
 use crate::gateway::Repairs;
 use crate::gateway::dialect::{Malformed, malformed};
-use crate::gateway::model::{Draft, Message, Tokens};
+use crate::gateway::model::{Draft, Message, Tokens, unique_object};
 
 /// More calls in one message are an error.
 const MAX_CALLS: usize = 128;
@@ -58,8 +58,8 @@ impl StreamReader {
             self.done = true;
             return Ok(None);
         }
-        let Ok(Value::Object(chunk)) = serde_json::from_str::<Value>(data) else {
-            return malformed("the upstream model sent an event that is no JSON object");
+        let Some(chunk) = unique_object(data) else {
+            return malformed("the upstream model sent an event that is no JSON object, or holds a key twice");
         };
         if let Some(error) = chunk.get("error").filter(|e| !e.is_null()) {
             let message = error.get("message").and_then(Value::as_str).unwrap_or("no message");
@@ -252,8 +252,8 @@ impl Whole {
     /// Reads a body.
     pub(in crate::gateway) fn read(bytes: &[u8], repairs: &Repairs) -> Result<(Self, Message), Malformed> {
         let raw = String::from_utf8_lossy(bytes).into_owned();
-        let Ok(body @ Value::Object(_)) = serde_json::from_str::<Value>(&raw) else {
-            return malformed("the upstream model's answer is no JSON object");
+        let Some(body) = unique_object(&raw).map(Value::Object) else {
+            return malformed("the upstream model's answer is no JSON object, or holds a key twice");
         };
         let Some([choice]) = body.get("choices").and_then(Value::as_array).map(Vec::as_slice) else {
             return malformed("the upstream model's answer has not exactly one choice");

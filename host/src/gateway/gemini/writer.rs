@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::reader::{Chunk, Reading, chunk, parts_of};
 use super::{call_part, is_call, named, said};
-use crate::gateway::dialect::{Answer, Intact, Malformed, malformed};
+use crate::gateway::dialect::{Answer, Intact, Malformed};
 use crate::gateway::model::{Draft, Message, add_counts};
 use crate::gateway::sse;
 
@@ -130,16 +130,10 @@ impl Answer for Writer {
     }
 
     fn end(&mut self) -> Result<Message, Malformed> {
-        if !self.stream {
-            return malformed("the upstream model sent a stream that nobody asked for");
-        }
         self.reading.message()
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed> {
-        if self.stream {
-            return malformed("the upstream model sent no stream, though one was asked for");
-        }
         let raw = String::from_utf8_lossy(body).into_owned();
         let mut reading = Reading::default();
         if let Some(chunk) = reading.event(&raw)? {

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{call_block, is_hosted, kind};
 use crate::gateway::dialect::{Malformed, malformed};
-use crate::gateway::model::{Draft, Message, Tokens, resembles_call, unique_object};
-use crate::gateway::sse;
+use crate::gateway::model::{Draft, Message, Tokens, resembles_call, typed_event, unique_object};
 
 /// More blocks in one message are an error.
 const MAX_BLOCKS: usize = 4096;
@@ -55,15 +54,7 @@ impl Reading {
             // Nothing after the end is passed on.
             return Ok(None);
         }
-        let Some(fields) = unique_object(data) else {
-            return malformed("the upstream model sent an event that is no JSON object, or holds a key twice");
-        };
-        let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if !sse::is_name(&kind) {
-            return malformed("the upstream model sent an event whose type is no name");
-        }
-        let value = Value::Object(fields);
-        let data = if data.contains(['\n', '\r']) { value.to_string() } else { data.to_owned() };
+        let (kind, data, value) = typed_event(data)?;
         let event = Event { kind, data, value };
         match event.kind.as_str() {
             "ping" => return Ok(Some(event)),
@@ -90,7 +81,6 @@ impl Reading {
                 let message = event.value.pointer("/error/message").and_then(Value::as_str).unwrap_or("no message");
                 return malformed(format!("the upstream model broke off with an error: {message}"));
             }
-            "" => return malformed("the upstream model sent an event without a type"),
             other if resembles_call(&event.value) => {
                 return malformed(format!("the upstream model sent an event that the gateway does not know: {}", short(other)));
             }

@@ -195,16 +195,10 @@ impl Answer for Writer {
     }
 
     fn end(&mut self) -> Result<Message, Malformed> {
-        if !self.stream {
-            return crate::gateway::dialect::malformed("the upstream model sent a stream that nobody asked for");
-        }
         self.reading.message()
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed> {
-        if self.stream {
-            return crate::gateway::dialect::malformed("the upstream model sent no stream, though one was asked for");
-        }
         let (mut reading, raw) = Reading::whole(body)?;
         let message = reading.message()?;
         self.head.get_or_insert_with(|| reading.head.clone().unwrap_or_default());

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{call_id, draft, is_call, is_speech, kind, readable_item, said, text};
 use crate::gateway::dialect::{Malformed, malformed};
-use crate::gateway::model::{Message, Tokens, resembles_call, unique_object};
-use crate::gateway::sse;
+use crate::gateway::model::{Message, Tokens, resembles_call, typed_event, unique_object};
 
 /// More items in one answer are an error.
 const MAX_ITEMS: usize = 1024;
@@ -56,16 +55,9 @@ impl Reading {
             // The first end counts. Nothing after it is passed on.
             return Ok(None);
         }
-        let Some(fields) = unique_object(data) else {
-            return malformed("the upstream model sent an event that is no JSON object, or holds a key twice");
-        };
-        let value = Value::Object(fields);
-        let data = if data.contains(['\n', '\r']) { value.to_string() } else { data.to_owned() };
+        let (kind, data, value) = typed_event(data)?;
         let at = value.get("output_index").and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
-        let mut event = Event { kind: kind(&value).to_owned(), data, value, at };
-        if !sse::is_name(&event.kind) {
-            return malformed("the upstream model sent an event whose type is no name");
-        }
+        let mut event = Event { kind, data, value, at };
         match event.kind.as_str() {
             "response.created" | "response.in_progress" | "response.queued" => self.begin(&event.value)?,
             "response.output_item.added" => event.at = Some(self.added(&event)?),
@@ -82,7 +74,6 @@ impl Reading {
                 return Ok(None);
             }
             "response.failed" | "error" => return self.failed(&event.value),
-            "" => return malformed("the upstream model sent an event without a type"),
             other if resembles_call(&event.value) => {
                 return malformed(format!("the upstream model sent an event that the gateway does not know: {}", short(other)));
             }

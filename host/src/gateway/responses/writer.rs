@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::reader::{Event, Reading};
 use super::{call_item, draft, is_call, kind, said};
 use crate::env;
-use crate::gateway::dialect::{Answer, Intact, Malformed, malformed};
+use crate::gateway::dialect::{Answer, Intact, Malformed};
 use crate::gateway::model::{Draft, Message, add_counts};
 use crate::gateway::sse;
 
@@ -186,16 +186,10 @@ impl Answer for Writer {
     }
 
     fn end(&mut self) -> Result<Message, Malformed> {
-        if !self.stream {
-            return malformed("the upstream model sent a stream that nobody asked for");
-        }
         self.reading.message()
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed> {
-        if self.stream {
-            return malformed("the upstream model sent no stream, though one was asked for");
-        }
         let (mut reading, raw) = Reading::whole(body)?;
         let message = reading.message()?;
         self.head.get_or_insert_with(|| reading.head.clone().unwrap_or_default());
