@@ -22,8 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import asciicast  # noqa: E402
-import stage  # noqa: E402
-from stage import ENDED, MODEL_KEY, command_lines  # noqa: E402
+from stage import ENDED, MODEL_KEY, Stage as Shared  # noqa: E402
 
 WAIT_S = 180
 # What Hermes would expand or take for a format where it saw the prompt.
@@ -73,7 +72,7 @@ def conversations(secret_file):
     ]
 
 
-class Stage(stage.Stage):
+class Stage(Shared):
     """With Hermes as its only agent, as `coda init` sets it up."""
 
     def __init__(self, options):
@@ -153,7 +152,7 @@ async def held(stage, tasks, marker):
     waiting = await tasks.until(await tasks.run(f"{marker}: clean the folder, please"), {"needs_approval"})
     assert (stage.workspace(waiting) / "doomed/file").exists(), "it ran before anybody decided"
     assert not (stage.workspace(waiting) / "canary").exists(), "it ran before anybody decided"
-    lines = command_lines(waiting)
+    lines = stage.command_lines(waiting)
     assert any(b"hermes" in line for line in lines), f"nothing is held: {lines}"
     assert not any(marker.encode() in line for line in lines), f"every process of the user can read the prompt: {lines}"
     approval = waiting["approval"]["approval_id"]
