@@ -7,9 +7,11 @@ pub mod ask;
 mod ending;
 mod held;
 pub mod keeper;
+mod likeness;
 pub mod running;
 pub(crate) mod screen;
 pub(crate) mod shown;
+mod together;
 pub mod tools;
 
 use std::future::Future;

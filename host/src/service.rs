@@ -17,7 +17,7 @@ pub use error::ServiceError;
 pub use settings::Settings;
 pub use views::{
     ApprovalItem, ApprovalPage, ApprovalSummary, ApprovalView, Decision, InboxPage, InboxQuery, Submission, TaskView, VoteView,
-    Watchable,
+    Watchable, numbers,
 };
 
 use tracing::Instrument as _;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::person::{Person, behind_a_proxy};
+use crate::person::{Person, behind_a_proxy, behind_a_proxy_with};
 use crate::server::{Server, field};
 
 const ROLES: &str = r#"
@@ -147,4 +147,102 @@ fn cancelling_a_held_task_leaves_no_request_and_runs_nothing() {
     let open = server.json(&["approval", "list"]).to_string();
     assert!(!open.contains("\"open\""), "{open}");
     assert!(server.in_workspace(&task, "canary").exists());
+}
+
+/// An agent that asks about these calls at once, then about the first again, and leaves the answers in its workspace.
+fn asking(calls: &Value) -> String {
+    let ask = |calls: &Value, file: &str| {
+        format!(
+            "curl -sS \"$CODA_GATEWAY_URL/agent/calls\" -H \"Authorization: Bearer $CODA_GATEWAY_TOKEN\" -d '{}' > {file}; ",
+            json!({ "calls": calls })
+        )
+    };
+    let mut again = calls[0].clone();
+    again["id"] = json!("again");
+    let done = "printf '{\"status\":\"completed\",\"summary\":\"done\"}' > \"$CODA_TASK_DIR/result.json\"";
+    format!("{}{}{done}", ask(calls, "first.json"), ask(&json!([again]), "second.json"))
+}
+
+#[test]
+fn calls_of_one_message_are_one_request_with_a_decision_for_each() {
+    let call = |id: &str, command: &str| json!({ "id": id, "tool": "shell", "arguments": { "command": command } });
+    let calls = json!([call("1", "rm -rf one"), call("2", "ls"), call("3", "rm -rf two"), call("4", "rm -rf three")]);
+    let script = asking(&calls);
+    let server = behind_a_proxy_with(
+        ROLES,
+        &format!("[agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\narguments = [\"-c\", {}]\n", json!(script)),
+    );
+    let (sue, ann) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"));
+    let (_, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
+    let id = field(&task, "task_id");
+    let waiting = sue.wait_for(&id, &["needs_approval"]);
+    let approval = field(&waiting["approval"], "approval_id");
+    let (_, list) = ann.get("/v1/approvals?status=open");
+    assert_eq!(list["approvals"].as_array().map(Vec::len), Some(1), "one message, one request: {list:#}");
+    let (_, shown) = ann.get(&format!("/v1/approvals/{approval}"));
+    let contents: Vec<&str> =
+        shown["items"].as_array().expect("items").iter().filter_map(|item| item["content"].as_str()).collect();
+    assert_eq!(contents, ["rm -rf one", "rm -rf two", "rm -rf three"]);
+
+    let decision = format!("/v1/approvals/{approval}/decision");
+    for (status, body) in [
+        (400, json!({ "decision": "approve", "items": [2], "reason": "" })),
+        (400, json!({ "decision": "approve", "items": [], "reason": "keep one" })),
+        (400, json!({ "decision": "approve", "items": [2, 4], "reason": "keep one" })),
+        (400, json!({ "decision": "deny", "items": [1], "reason": "keep one" })),
+        (200, json!({ "decision": "approve", "items": [2, 3], "reason": "keep one" })),
+    ] {
+        let (answered, said) = ann.post(&decision, &body);
+        assert_eq!(answered, status, "{body}: {said:#}");
+    }
+    assert_eq!(field(&sue.wait_for(&id, &["completed", "failed", "denied"]), "status"), "completed");
+    let read = |name| -> Value {
+        let text = std::fs::read_to_string(server.in_workspace(&task, name)).expect("the agent wrote it");
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    };
+    let first = read("first.json");
+    let verdicts: Vec<&str> =
+        first["verdicts"].as_array().expect("verdicts").iter().filter_map(|v| v["verdict"].as_str()).collect();
+    assert_eq!(verdicts, ["refuse", "run", "run", "run"], "{first:#}");
+    let second = read("second.json");
+    for refused in [&first["verdicts"][0], &second["verdicts"][0]] {
+        assert!(field(refused, "message").contains("refused by ann@example.com: keep one"), "{refused:#}");
+    }
+    let (_, shown) = ann.get(&format!("/v1/approvals/{approval}"));
+    assert_eq!(field(&shown, "status"), "consumed", "{shown:#}");
+    let refused: Vec<Option<bool>> =
+        shown["items"].as_array().expect("items").iter().map(|item| item["refused"].as_bool()).collect();
+    assert_eq!(refused, [Some(true), Some(false), Some(false)]);
+    let (_, list) = ann.get("/v1/approvals?status=open");
+    assert_eq!(list["approvals"], json!([]), "what was refused is not asked again");
+}
+
+#[test]
+fn a_call_that_differs_from_the_approved_one_is_asked_about_beside_it() {
+    let ask = |command: &str| {
+        let calls = json!({ "calls": [{ "id": "1", "tool": "shell", "arguments": { "command": command } }] });
+        format!(
+            "curl -sS \"$CODA_GATEWAY_URL/agent/calls\" -H \"Authorization: Bearer $CODA_GATEWAY_TOKEN\" -d '{calls}' > answer.json"
+        )
+    };
+    let script = format!("if [ -f before ]; then {}; else touch before; {}; fi", ask("rm -rf one two"), ask("rm -rf one"));
+    let server = behind_a_proxy_with(
+        ROLES,
+        &format!(
+            "[approval]\nhold_s = 1\n[agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\narguments = [\"-c\", {}]\n",
+            json!(script)
+        ),
+    );
+    let (sue, ann) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"));
+    let (_, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
+    let id = field(&task, "task_id");
+    let parked = |view: &Value| view["waiting"] == "parked";
+    let first = field(&sue.wait_until(&id, parked)["approval"], "approval_id");
+    assert_eq!(approve(&ann, &first), 200);
+    let again = sue
+        .wait_until(&id, |view| view["approval"]["approval_id"].as_str().is_some_and(|now| now != first) && view["attempt"] == 2);
+    let second = field(&again["approval"], "approval_id");
+    let (_, shown) = ann.get(&format!("/v1/approvals/{second}"));
+    assert_eq!(shown["items"][0]["content"], "rm -rf one two", "{shown:#}");
+    assert_eq!(shown["items"][0]["instead_of"]["content"], "rm -rf one", "{shown:#}");
 }

@@ -73,6 +73,10 @@ pub struct Item {
     /// Of a call, the arguments beside the one in `content`: a line each, `name: JSON`, masked. Empty where there are none.
     #[serde(default)]
     pub arguments: String,
+    /// What was approved in an earlier attempt and not used, where this call is much like it: `content` and `arguments` of
+    /// that one. People see what differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<Instead>,
     /// SHA-256 of the exact content.
     pub content_sha256: String,
     /// Where it takes effect.
@@ -81,6 +85,15 @@ pub struct Item {
     pub marked: Vec<(u32, u32, String)>,
     /// Why a policy asked.
     pub grounds: BTreeSet<Ground>,
+}
+
+/// A call that was approved, as people saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instead {
+    /// See `Item::content`.
+    pub content: String,
+    /// See `Item::arguments`.
+    pub arguments: String,
 }
 
 /// The key of a call: the same call in the same task, whoever asks and however often.
@@ -144,6 +157,12 @@ impl Approval {
         let items: Vec<Value> = self.items.iter().map(|i| json!([i.call_key, i.content_sha256, i.grounds])).collect();
         env::sha256_hex(json!([self.task.as_str(), self.gate.as_str(), items]).to_string().as_bytes())
     }
+
+    /// Who refused an item, if somebody did.
+    #[must_use]
+    pub fn refusal_of(&self, item: usize) -> Option<&Vote> {
+        self.votes.iter().find(|vote| vote.refuses(item))
+    }
 }
 
 /// One person's decision.
@@ -153,10 +172,20 @@ pub struct Vote {
     pub principal: String,
     /// Roles for this task at that moment.
     pub roles: Vec<String>,
-    /// For or against.
+    /// For or against: whether anything may pass.
     pub approve: bool,
+    /// Of what may pass, the items that must not: their places in the request.
+    pub refused: BTreeSet<usize>,
     /// Why.
     pub reason: String,
     /// When.
     pub time_ms: Millis,
+}
+
+impl Vote {
+    /// Whether it keeps an item from passing. One refusal ends an item, as it ends a request.
+    #[must_use]
+    pub fn refuses(&self, item: usize) -> bool {
+        !self.approve || self.refused.contains(&item)
+    }
 }

@@ -7,7 +7,7 @@ use super::context::{CliError, Context, Format};
 use super::print;
 use crate::id::ApprovalId;
 use crate::policy::contract::{Finding, Requirement};
-use crate::service::{ApprovalItem, ApprovalPage, ApprovalView};
+use crate::service::{ApprovalItem, ApprovalPage, ApprovalView, numbers};
 
 /// Verbs about requests for approval.
 #[derive(Debug, Subcommand)]
@@ -28,13 +28,17 @@ pub(super) enum ApprovalCommand {
     },
     /// Let exactly this pass, once
     #[command(
-        after_help = "Examples:\n  coda approval approve appr_…\n  coda approval approve --reason 'agreed with the owner' appr_…"
+        after_help = "Examples:\n  coda approval approve appr_…\n  coda approval approve --reason 'agreed with the owner' appr_…\n  \
+                      coda approval approve --item 1 --item 3 --reason 'not the backups' appr_…"
     )]
     Approve {
         /// Request
         #[arg(value_name = "APPROVAL")]
         approval: String,
-        /// Optional words, kept with the decision
+        /// Only this item passes, and others so named; the rest is refused. Numbers as `coda approval show` has them [all]
+        #[arg(long, value_name = "NUMBER")]
+        item: Vec<usize>,
+        /// Words that are kept with the decision; needed where an item is refused
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
@@ -57,8 +61,16 @@ pub(super) async fn run(command: ApprovalCommand, context: &Context) -> Result<(
             let answer = context.get(&format!("/v1/approvals/{}", approval_id(&approval)?)).await?;
             show(context, &answer)
         }
-        ApprovalCommand::Approve { approval, reason } => decide(context, &approval, "approve", &reason).await,
-        ApprovalCommand::Deny { approval, reason } => decide(context, &approval, "deny", &reason).await,
+        ApprovalCommand::Approve { approval, item, reason } => {
+            let mut body = json!({ "decision": "approve", "reason": reason });
+            if !item.is_empty() {
+                body["items"] = json!(item);
+            }
+            decide(context, &approval, &body).await
+        }
+        ApprovalCommand::Deny { approval, reason } => {
+            decide(context, &approval, &json!({ "decision": "deny", "reason": reason })).await
+        }
     }
 }
 
@@ -90,10 +102,9 @@ async fn list(status: Option<String>, context: &Context) -> Result<(), CliError>
     Ok(())
 }
 
-async fn decide(context: &Context, approval: &str, decision: &str, reason: &str) -> Result<(), CliError> {
+async fn decide(context: &Context, approval: &str, decision: &Value) -> Result<(), CliError> {
     let id = approval_id(approval)?;
-    let answer =
-        context.post(&format!("/v1/approvals/{id}/decision"), &json!({ "decision": decision, "reason": reason })).await?;
+    let answer = context.post(&format!("/v1/approvals/{id}/decision"), decision).await?;
     if context.format == Format::Json {
         return print::json(&answer);
     }
@@ -121,32 +132,52 @@ fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
         print::line(&format!("{}  {text}", print::paint(print::Colour::Dim, &format!("{name:<8}"))))?;
     }
     for item in &view.items {
-        print_item(item)?;
+        print_item(item, view.items.len())?;
     }
     for finding in &view.demand.findings {
         print_finding(finding)?;
     }
     for vote in &view.votes {
-        let word = if vote.approve { "approved" } else { "denied" };
+        let word = match (vote.approve, vote.refused.as_slice()) {
+            (true, []) => "approved".to_owned(),
+            (true, refused) => format!("approved all but {}", numbers(refused)),
+            (false, _) => "denied".to_owned(),
+        };
         let reason = print::short(&vote.reason, 200);
         print::line(&format!("{} {word} {}  {reason}", print::clean(&vote.principal), print::relative(&vote.time)))?;
     }
     match (&view.may_decide, view.status.as_str()) {
-        (Ok(()), "open") => print::line(&format!(
-            "\nyou may decide:\n  coda approval approve {0}\n  coda approval deny --reason TEXT {0}",
-            view.approval_id
-        )),
+        (Ok(()), "open") => {
+            let id = &view.approval_id;
+            let some = if view.items.len() > 1 {
+                format!("\n  coda approval approve --item NUMBER --reason TEXT {id}")
+            } else {
+                String::new()
+            };
+            print::line(&format!(
+                "\nyou may decide:\n  coda approval approve {id}{some}\n  coda approval deny --reason TEXT {id}"
+            ))
+        }
         (Err(why), "open") => print::line(&format!("\nyou may not decide: {}", print::clean(why))),
         _ => Ok(()),
     }
 }
 
 /// The exact text, each line marked, so that it can't pass for a line of ours.
-fn print_item(item: &ApprovalItem) -> Result<(), CliError> {
+fn print_item(item: &ApprovalItem, of: usize) -> Result<(), CliError> {
+    let number = if of > 1 { format!("{} of {of}: ", item.number) } else { String::new() };
+    let refused = if item.refused { print::paint(print::Colour::Bad, "  refused") } else { String::new() };
     let place =
         if item.working_directory.is_empty() { String::new() } else { format!(" in {}", print::clean(&item.working_directory)) };
-    print::line(&format!("\n{}{place}", print::clean(&item.title)))?;
+    print::line(&format!("\n{number}{}{place}{refused}", print::clean(&item.title)))?;
     block(&item.content)?;
+    if let Some(before) = &item.instead_of {
+        print::line("  instead of this, which was approved before")?;
+        block(&before.content)?;
+        if before.arguments != item.arguments && !before.arguments.is_empty() {
+            block(&before.arguments)?;
+        }
+    }
     if !item.arguments.is_empty() {
         print::line("  with these arguments")?;
         block(&item.arguments)?;

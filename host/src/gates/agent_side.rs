@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::ask::{Ask, ask_call, item_of, merge_demands, refusal};
@@ -27,14 +26,14 @@ impl ToolGates for Gatekeeper {
             let Some(running) = self.running(task) else {
                 return calls.iter().map(|_| CallVerdict::Refuse { message: NOT_RUNNING.into() }).collect();
             };
-            join_all(calls.into_iter().map(|call| self.judge_call(&running, call, None))).await
+            self.judge_together(&running, calls).await
         })
     }
 
     fn judge_hooked<'a>(&'a self, task: &'a TaskId, call: ToolCall, wait: Duration) -> Pending<'a, CallVerdict> {
         Box::pin(async move {
             match self.running(task) {
-                Some(running) => self.judge_call(&running, call, Some(wait)).await,
+                Some(running) => self.judge_hooked_call(&running, call, wait).await,
                 None => CallVerdict::Refuse { message: NOT_RUNNING.into() },
             }
         })
@@ -108,9 +107,15 @@ impl ToolGates for Gatekeeper {
 }
 
 impl Gatekeeper {
-    async fn judge_call(&self, running: &Arc<Running>, call: ToolCall, wait: Option<Duration>) -> CallVerdict {
-        let ask = Ask { wait, ..ask_call(running, &call) };
-        let cleared = match self.pass(running, &ask).await {
+    async fn judge_hooked_call(&self, running: &Arc<Running>, call: ToolCall, wait: Duration) -> CallVerdict {
+        let ask = Ask { wait: Some(wait), ..ask_call(running, &call) };
+        let passed = self.pass(running, &ask).await;
+        self.release(running, call, &ask, passed).await
+    }
+
+    /// What becomes of a call that passed, or did not.
+    pub(super) async fn release(&self, running: &Running, call: ToolCall, ask: &Ask, passed: Passed) -> CallVerdict {
+        let cleared = match passed {
             Passed::Cleared(cleared) => cleared,
             Passed::Refused(message) => return CallVerdict::Refuse { message },
             Passed::Parked(approval, message) => return CallVerdict::Park { approval, message },
@@ -122,7 +127,7 @@ impl Gatekeeper {
             };
         };
         let once = if running.task.agent == "runbook" { Once::PerTask } else { Once::PerAttempt };
-        let (task, id, tool, key) = (running.task.id.clone(), call.id.clone(), call.tool.clone(), ask.key);
+        let (task, id, tool, key) = (running.task.id.clone(), call.id.clone(), call.tool.clone(), ask.key.clone());
         match self.store().call(move |s| s.release_call(&task, &id, &key, &tool, once)).await {
             Ok(()) => CallVerdict::Run(cleared.wrap(|_| ToolCall { arguments, ..call })),
             Err(e @ (StoreError::Conflict { .. } | StoreError::Ended { .. })) => {

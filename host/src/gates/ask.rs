@@ -42,6 +42,7 @@ pub(super) fn item_of(ask: &Ask, judgment: &Judgment, findings: &[Finding]) -> I
         marked: shown::marked(&content, &ask.subject, &judgment.findings),
         content,
         arguments,
+        instead_of: None,
         content_sha256: env::sha256_hex(ask.subject.content().as_bytes()),
         working_directory: ask.working_directory.clone(),
         grounds: grounds(findings),

@@ -67,10 +67,12 @@ impl Gatekeeper {
         PARKED.into()
     }
 
-    pub(super) async fn denial(&self, id: &ApprovalId) -> Result<String, StoreError> {
+    /// What an agent is told of a refusal: of the call with this key, or of the whole request.
+    pub(super) async fn denial(&self, id: &ApprovalId, key: Option<&str>) -> Result<String, StoreError> {
         let id = id.clone();
         let approval = self.0.store.call(move |s| s.approval(&id)).await?;
-        let by = approval.votes.iter().find(|v| !v.approve);
+        let is_it = |item: usize| key.is_none_or(|key| approval.items[item].call_key == key);
+        let by = (0..approval.items.len()).filter(|item| is_it(*item)).find_map(|item| approval.refusal_of(item));
         Ok(match by {
             Some(vote) => {
                 let reason = vote.reason.trim_end_matches('.');

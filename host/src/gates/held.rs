@@ -111,7 +111,7 @@ impl Gatekeeper {
         Ok(match standing {
             Standing::Approved | Standing::Consumed => Ok(()),
             Standing::Open => Err(self.park(running, id)),
-            Standing::Denied => Err(self.denial(id).await?),
+            Standing::Denied => Err(self.denial(id, None).await?),
             Standing::Expired => Err("refused: nobody approved it in time".into()),
             Standing::Withdrawn => Err("refused: its request was withdrawn".into()),
         })

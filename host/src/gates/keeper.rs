@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
-use super::ask::{Ask, item_of, refusal};
+use super::ask::{Ask, refusal};
 use super::held::Held;
 use super::running::Running;
 use super::shown;
@@ -123,7 +123,17 @@ impl Gatekeeper {
 
     /// Judges, asks people where a policy wants it, and waits for them.
     pub(super) async fn pass(&self, running: &Arc<Running>, ask: &Ask) -> Passed {
-        match self.try_pass(running, ask).await {
+        let first = self.judge(running, ask.subject.clone(), &ask.working_directory).await;
+        self.pass_judged(running, ask, first).await
+    }
+
+    /// The same for what was judged just now.
+    pub(super) async fn pass_judged(&self, running: &Arc<Running>, ask: &Ask, first: Result<Judgment, StoreError>) -> Passed {
+        let passed = match first {
+            Ok(first) => self.try_pass(running, ask, first).await,
+            Err(e) => Err(e),
+        };
+        match passed {
             Ok(passed) => passed,
             Err(StoreError::Ended { .. }) => Passed::Refused("refused: the task has ended".into()),
             Err(e @ StoreError::Bound { .. }) => Passed::Refused(format!("refused: {e}")),
@@ -134,13 +144,18 @@ impl Gatekeeper {
         }
     }
 
-    async fn try_pass(&self, running: &Arc<Running>, ask: &Ask) -> Result<Passed, StoreError> {
+    async fn try_pass(&self, running: &Arc<Running>, ask: &Ask, first: Judgment) -> Result<Passed, StoreError> {
         let hold = Duration::from_secs(self.0.settings.hold_s);
         let deadline = Instant::now() + ask.wait.map_or(hold, |wait| wait.min(hold));
         let mut changes = self.0.decided.subscribe();
         let mut held: Option<Held> = None;
+        let mut first = Some(first);
         let passed = loop {
-            let judgment = self.judge(running, ask.subject.clone(), &ask.working_directory).await?;
+            // Whatever happened meanwhile, the newest set has the last word.
+            let judgment = match first.take() {
+                Some(first) => first,
+                None => self.judge(running, ask.subject.clone(), &ask.working_directory).await?,
+            };
             let demand = match judgment.verdict.clone() {
                 Verdict::Deny { findings } => {
                     self.withdraw_for(running, ask, "a policy refuses it now").await?;
@@ -172,7 +187,7 @@ impl Gatekeeper {
             match self.wait(&approval, &mut changes, deadline).await? {
                 Standing::Approved => {}
                 Standing::Open => break Passed::Parked(approval.clone(), self.park(running, &approval)),
-                Standing::Denied => break Passed::Refused(self.denial(&approval).await?),
+                Standing::Denied => break Passed::Refused(self.denial(&approval, Some(&ask.key)).await?),
                 Standing::Expired => break Passed::Refused("refused: nobody approved it in time".into()),
                 // Used or asked again by another who waited for the same call.
                 Standing::Consumed | Standing::Withdrawn => {
@@ -201,8 +216,9 @@ impl Gatekeeper {
         let (task, key) = (running.task.id.clone(), ask.key.clone());
         if let Some(found) = self.0.store.call(move |s| s.approval_for_call(&task, &key)).await? {
             let approval = found.approval;
-            if approval.standing == Standing::Denied {
-                return Ok(Found::Refused(self.denial(&approval.id).await?));
+            let is_refused = approval.standing != Standing::Open && approval.refusal_of(found.item).is_some();
+            if approval.standing == Standing::Denied || is_refused {
+                return Ok(Found::Refused(self.denial(&approval.id, Some(&ask.key)).await?));
             }
             let item = &approval.items[found.item];
             match covers(
@@ -222,7 +238,7 @@ impl Gatekeeper {
                 }
             }
         }
-        let item = item_of(ask, judgment, &demand.findings);
+        let item = self.item(running, ask, judgment, demand).await?;
         let seen = shown::demand(demand, &ask.subject, &judgment.findings);
         let request = self.request(running, judgment, &seen, vec![item]);
         let id = request.id.clone();

@@ -219,6 +219,7 @@ impl Pipeline {
         let item = Item {
             call_key: call_key(&task.id, Gate::Output, "output", &content, ""),
             title: "output".into(),
+            instead_of: None,
             content_sha256: env::sha256_hex(content.as_bytes()),
             content: content.clone(),
             arguments: String::new(),
@@ -329,6 +330,7 @@ fn words_item(task: &Task, words: &str) -> Item {
         title: "plan".into(),
         content: words.to_owned(),
         arguments: String::new(),
+        instead_of: None,
         content_sha256: env::sha256_hex(words.as_bytes()),
         working_directory: String::new(),
         marked: Vec::new(),

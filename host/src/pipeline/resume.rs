@@ -182,7 +182,8 @@ impl Pipeline {
 
 /// The reason of a task whose request was refused.
 pub(super) fn denied(approval: &Approval) -> Reason {
-    let text = match approval.votes.iter().find(|v| !v.approve) {
+    // Of several who refused an item each, the last ended it.
+    let text = match approval.votes.iter().rfind(|vote| (0..approval.items.len()).any(|item| vote.refuses(item))) {
         Some(vote) => format!("refused by {}: {}", vote.principal, vote.reason),
         None => "its request was refused".into(),
     };

@@ -1,10 +1,12 @@
 //! Steering and deciding: cancel, answer, approve, deny.
 
+use std::collections::BTreeSet;
+
 use super::submit::without_controls;
 use super::views::{ApprovalItem, ApprovalPage, ApprovalView, Decision, TaskView, VoteView};
 use super::{Service, ServiceError, whole};
 use crate::approval::decide::may_decide;
-use crate::approval::request::{Approval, Standing, Vote};
+use crate::approval::request::{Approval, Item, Standing, Vote};
 use crate::env;
 use crate::id::{ApprovalId, TaskId};
 use crate::identity::{Principal, Proof, Role};
@@ -93,15 +95,26 @@ impl Service {
                 ServiceError::Conflict(why)
             }
         })?;
-        let (approve, reason) = match decision {
-            Decision::Approve { reason } => (true, bounded(&reason)?),
+        let (approve, refused, reason) = match decision {
+            Decision::Approve { only, reason } => {
+                let mut refused = others(only.as_deref(), approval.items.len())?;
+                // What another has refused stays so.
+                refused.retain(|item| approval.refusal_of(*item).is_none());
+                if !refused.is_empty() && reason.trim().is_empty() {
+                    let count = refused.len();
+                    return Err(ServiceError::Invalid(format!(
+                        "{count} of the items would be refused: that needs a reason, which the submitter and the agent are told"
+                    )));
+                }
+                (true, refused, bounded(&reason)?)
+            }
             Decision::Deny { reason } if reason.trim().is_empty() => {
                 return Err(ServiceError::Invalid("a refusal needs a reason: it is told to the submitter and the agent".into()));
             }
-            Decision::Deny { reason } => (false, bounded(&reason)?),
+            Decision::Deny { reason } => (false, BTreeSet::new(), bounded(&reason)?),
         };
         let roles = who.roles_for(&task.labels).into_iter().map(|r| r.0).collect();
-        let vote = Vote { principal: who.name.clone(), roles, approve, reason, time_ms: now };
+        let vote = Vote { principal: who.name.clone(), roles, approve, refused, reason, time_ms: now };
         let login = match &who.proof {
             Proof::Login(login) => login.to_string(),
             Proof::Proxy => "proxy".into(),
@@ -146,10 +159,13 @@ fn sees(who: &Principal, approval: &Approval, task: &Task) -> bool {
 }
 
 fn view(who: &Principal, approval: &Approval, task: &Task) -> ApprovalView {
-    let item = |i: &crate::approval::request::Item| ApprovalItem {
+    let item = |(at, i): (usize, &Item)| ApprovalItem {
+        number: at + 1,
+        refused: approval.refusal_of(at).is_some(),
         title: i.title.clone(),
         content: i.content.clone(),
         arguments: i.arguments.clone(),
+        instead_of: i.instead_of.clone(),
         working_directory: i.working_directory.clone(),
         marked: i.marked.clone(),
     };
@@ -161,7 +177,7 @@ fn view(who: &Principal, approval: &Approval, task: &Task) -> ApprovalView {
         requester: approval.requester.clone(),
         acting_as: task.acting_as.clone(),
         gate: approval.gate.as_str().into(),
-        items: approval.items.iter().map(item).collect(),
+        items: approval.items.iter().enumerate().map(item).collect(),
         demand: approval.demand.clone(),
         requirements: approval.requirements.clone(),
         votes: approval
@@ -170,6 +186,7 @@ fn view(who: &Principal, approval: &Approval, task: &Task) -> ApprovalView {
             .map(|v| VoteView {
                 principal: v.principal.clone(),
                 approve: v.approve,
+                refused: v.refused.iter().map(|at| at + 1).collect(),
                 reason: v.reason.clone(),
                 time: env::rfc3339(v.time_ms),
             })
@@ -180,6 +197,18 @@ fn view(who: &Principal, approval: &Approval, task: &Task) -> ApprovalView {
         reason: approval.reason.clone(),
         may_decide: may_decide(who, approval, &task.labels, env::now_ms()),
     }
+}
+
+/// The places of the items that are not among those that may pass.
+fn others(only: Option<&[usize]>, items: usize) -> Result<BTreeSet<usize>, ServiceError> {
+    let Some(only) = only else { return Ok(BTreeSet::new()) };
+    if let Some(unknown) = only.iter().find(|number| !(1..=items).contains(*number)) {
+        return Err(ServiceError::Invalid(format!("no item {unknown}: the request has items 1 to {items}")));
+    }
+    if only.is_empty() {
+        return Err(ServiceError::Invalid("nothing was chosen to pass: choose at least one item, or deny the request".into()));
+    }
+    Ok((0..items).filter(|at| !only.contains(&(at + 1))).collect())
 }
 
 fn bounded(text: &str) -> Result<String, ServiceError> {

@@ -222,6 +222,7 @@ impl Service {
         let item = Item {
             call_key: call_key(&task.id, Gate::Prompt, "prompt", &content, ""),
             title: "prompt".into(),
+            instead_of: None,
             content_sha256: env::sha256_hex(content.as_bytes()),
             content,
             arguments: String::new(),

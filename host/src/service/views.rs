@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::approval::request::Instead;
 use crate::env::Millis;
 use crate::id::{ApprovalId, SessionId, TaskId};
 use crate::policy::contract::{Demand, Permissions, Requirement};
@@ -204,6 +205,12 @@ mod allowed {
 /// One thing that would pass.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApprovalItem {
+    /// Its number in the request, from 1.
+    #[serde(default)]
+    pub number: usize,
+    /// Whether somebody refused it, so that it will not pass whatever becomes of the rest.
+    #[serde(default)]
+    pub refused: bool,
     /// Tool name, or `prompt`, or `output`.
     pub title: String,
     /// Exact text: the shell command, the arguments, the prompt.
@@ -211,6 +218,10 @@ pub struct ApprovalItem {
     /// Of a call, its other arguments: a line each, `name: JSON`. Empty where there are none.
     #[serde(default)]
     pub arguments: String,
+    /// What was approved in an earlier attempt and not used, where this call differs from it a little: that call, as
+    /// `content` and `arguments` had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<Instead>,
     /// Where it would take effect.
     pub working_directory: String,
     /// Byte ranges in `content` with the rule code of the finding that marks them.
@@ -224,10 +235,19 @@ pub struct VoteView {
     pub principal: String,
     /// For or against.
     pub approve: bool,
+    /// Numbers of the items that must not pass, where the rest may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<usize>,
     /// Why.
     pub reason: String,
     /// When, RFC 3339.
     pub time: String,
+}
+
+/// Numbers of items as a sentence has them: `1, 3`.
+#[must_use]
+pub fn numbers(items: &[usize]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What a person decides.
@@ -235,7 +255,9 @@ pub struct VoteView {
 pub enum Decision {
     /// Let it pass, once.
     Approve {
-        /// Optional words.
+        /// Numbers of the items that may pass; the others are refused. `None`: all.
+        only: Option<Vec<usize>>,
+        /// Optional words; needed where an item is refused.
         reason: String,
     },
     /// Refuse.

@@ -17,6 +17,9 @@ use crate::task::state::Happening;
 /// Open requests that one task may have: no person reads more.
 const MAX_OPEN_PER_TASK: u64 = 32;
 
+/// Of an approved request's items: those that may pass, and have not.
+const UNUSED: &str = "consumed_ms IS NULL AND NOT refused";
+
 /// A request that is about to be stored: standing `open`, no votes.
 pub type NewApproval = Approval;
 
@@ -37,7 +40,7 @@ impl Store {
                 return Err(StoreError::Ended { what: format!("task {}", new.task) });
             }
             for item in &new.items {
-                if matching(tx, &new.task, &item.call_key, "'open'")?.is_some() {
+                if matching(tx, &new.task, &item.call_key, "a.status = 'open'")?.is_some() {
                     return Err(StoreError::Conflict { what: "the list of open requests".into() });
                 }
             }
@@ -63,9 +66,10 @@ impl Store {
         })
     }
 
-    /// The request that a call can use, wait for, or was refused by: approved and unused before open before denied.
+    /// The request that a call can use, wait for, or was refused by: approved and unused before open before refused.
     pub fn approval_for_call(&self, task: &TaskId, call_key: &str) -> Result<Option<Match>, StoreError> {
-        self.read(|tx| matching(tx, task, call_key, "'open', 'approved', 'denied'"))
+        const SPEAKS: &str = "a.status IN ('open', 'approved', 'denied') OR (a.status = 'consumed' AND i.refused)";
+        self.read(|tx| matching(tx, task, call_key, SPEAKS))
     }
 
     /// Approved items of a task that are not used yet.
@@ -74,8 +78,8 @@ impl Store {
             let sql = "SELECT * FROM approval WHERE task = ?1 AND status = 'approved' ORDER BY created_ms";
             let mut grants = Vec::new();
             for approval in collect(tx, sql, [task.as_str()])? {
-                let mut unused = tx
-                    .prepare_cached("SELECT item FROM approval_item WHERE approval = ?1 AND consumed_ms IS NULL ORDER BY item")?;
+                let mut unused =
+                    tx.prepare_cached(&format!("SELECT item FROM approval_item WHERE approval = ?1 AND {UNUSED} ORDER BY item"))?;
                 let items =
                     unused.query_map([approval.id.as_str()], |row| row.get::<_, u32>(0))?.collect::<Result<Vec<_>, _>>()?;
                 grants.extend(items.into_iter().map(|item| Match { approval: approval.clone(), item: item as usize }));
@@ -95,17 +99,27 @@ impl Store {
                 return Err(StoreError::Conflict { what: format!("{} has voted already; the request", vote.principal) });
             }
             tx.execute(
-                "INSERT INTO vote (approval, principal, roles, approve, reason, login, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                rusqlite::params![id.as_str(), vote.principal, text(&vote.roles), vote.approve, vote.reason, login, signed(vote.time_ms)],
+                "INSERT INTO vote (approval, principal, roles, approve, refused, reason, login, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                rusqlite::params![
+                    id.as_str(), vote.principal, text(&vote.roles), vote.approve, text(&vote.refused), vote.reason, login, signed(vote.time_ms)
+                ],
             )?;
             approval.votes.push(vote.clone());
-            let standing = tally(&approval.requirements, &approval.votes);
-            let reason = (!vote.approve).then_some(vote.reason.as_str());
-            let body = json!({ "approval": id.as_str(), "approve": vote.approve, "standing": standing.as_str(), "roles": vote.roles,
-                "binding": approval.binding(), "generation": approval.generation, "login": login });
+            let items = approval.items.len();
+            let standing = tally(items, &approval.requirements, &approval.votes);
+            for item in (0..items).filter(|item| vote.refuses(*item)) {
+                tx.execute(
+                    "UPDATE approval_item SET refused = 1 WHERE approval = ?1 AND item = ?2",
+                    rusqlite::params![id.as_str(), signed(item as u64)],
+                )?;
+            }
+            let reason = (!vote.approve || !vote.refused.is_empty()).then_some(vote.reason.as_str());
+            let body = json!({ "approval": id.as_str(), "approve": vote.approve, "refused": vote.refused, "standing": standing.as_str(),
+                "roles": vote.roles, "binding": approval.binding(), "generation": approval.generation, "login": login });
             settle(tx, &mut approval, standing, vote.time_ms, reason)?;
             let task = get(tx, &approval.task)?;
-            append_event(tx, &task, "voted", &json!({ "approval": id.as_str(), "approve": vote.approve, "by": vote.principal, "standing": standing.as_str() }))?;
+            append_event(tx, &task, "voted", &json!({ "approval": id.as_str(), "approve": vote.approve, "refused": vote.refused,
+                "by": vote.principal, "standing": standing.as_str() }))?;
             append_audit(tx, "approval.voted", &vote.principal, &approval.tenant, Some(&approval.task), &body)?;
             Ok(approval)
         })
@@ -218,14 +232,14 @@ fn consume(tx: &Transaction<'_>, id: &ApprovalId, item: usize, decision: &str) -
         return Err(StoreError::Conflict { what: format!("request {id}") });
     }
     let changed = tx.execute(
-        "UPDATE approval_item SET consumed_ms = ?3 WHERE approval = ?1 AND item = ?2 AND consumed_ms IS NULL",
+        &format!("UPDATE approval_item SET consumed_ms = ?3 WHERE approval = ?1 AND item = ?2 AND {UNUSED}"),
         rusqlite::params![id.as_str(), signed(item as u64), signed(now)],
     )?;
     if changed != 1 {
         return Err(StoreError::Conflict { what: format!("item {item} of request {id}") });
     }
     let left: i64 =
-        tx.query_row("SELECT count(*) FROM approval_item WHERE approval = ?1 AND consumed_ms IS NULL", [id.as_str()], |r| {
+        tx.query_row(&format!("SELECT count(*) FROM approval_item WHERE approval = ?1 AND {UNUSED}"), [id.as_str()], |r| {
             r.get(0)
         })?;
     if left == 0 {
@@ -270,10 +284,12 @@ fn settle(
     Ok(())
 }
 
-fn matching(tx: &Transaction<'_>, task: &TaskId, call_key: &str, standings: &str) -> Result<Option<Match>, StoreError> {
+/// `which`: a condition on the request `a` and its item `i`.
+fn matching(tx: &Transaction<'_>, task: &TaskId, call_key: &str, which: &str) -> Result<Option<Match>, StoreError> {
     let sql = format!(
         "SELECT a.id, i.item FROM approval a JOIN approval_item i ON i.approval = a.id WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL AND a.expires_ms > ?3 \
-         AND a.status IN ({standings}) ORDER BY CASE a.status WHEN 'approved' THEN 0 WHEN 'open' THEN 1 ELSE 2 END, a.created_ms LIMIT 1"
+         AND ({which}) \
+         ORDER BY CASE a.status WHEN 'approved' THEN i.refused * 2 WHEN 'open' THEN 1 ELSE 2 END, a.created_ms, i.item LIMIT 1"
     );
     let found = tx
         .query_row(&sql, rusqlite::params![task.as_str(), call_key, signed(env::now_ms())], |row| {
@@ -332,7 +348,7 @@ fn read_one(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Approval, StoreErro
 
 pub(super) fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT principal, roles, approve, reason, time_ms FROM vote WHERE approval = ?1 ORDER BY time_ms, principal",
+        "SELECT principal, roles, approve, refused, reason, time_ms FROM vote WHERE approval = ?1 ORDER BY time_ms, principal",
     )?;
     let mut rows = statement.query([id.as_str()])?;
     let mut votes = Vec::new();
@@ -341,6 +357,7 @@ pub(super) fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, 
             principal: row.get("principal")?,
             roles: json(row, "roles")?,
             approve: row.get("approve")?,
+            refused: json(row, "refused")?,
             reason: row.get("reason")?,
             time_ms: unsigned(row, "time_ms")?,
         });

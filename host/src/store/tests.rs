@@ -5,6 +5,8 @@ mod stories;
 
 use std::collections::BTreeMap;
 
+use rusqlite::Connection;
+
 use super::accept::Bounds;
 use super::audit::AuditQuery;
 use super::calls::Once;
@@ -87,6 +89,7 @@ fn request(task: &Task, role: &str) -> Approval {
             title: "prompt".into(),
             content: task.prompt.clone(),
             arguments: String::new(),
+            instead_of: None,
             content_sha256: String::new(),
             working_directory: String::new(),
             marked: Vec::new(),
@@ -136,6 +139,27 @@ impl Stand {
         self.store.accept(&task, None, &[decision(&task)], Some(&request), ROOMY).expect("accepted");
         request
     }
+}
+
+#[test]
+fn a_database_of_the_first_schema_comes_forward_with_a_backup() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("coda.db");
+    let old = Connection::open(&path).expect("it opens");
+    old.execute_batch(include_str!("schema.sql")).expect("the first schema");
+    old.execute_batch(
+        "PRAGMA foreign_keys = OFF; PRAGMA user_version = 1;
+         INSERT INTO approval VALUES ('appr_1', 'default', 'task_1', 'tool-call', 'denied', '', '[]', '{}', 'dec_1', 1, '', 'ann', '[]', 0, 1, 2, 2, 'no');
+         INSERT INTO approval_item VALUES ('appr_1', 0, 'task_1', 'key', NULL);",
+    )
+    .expect("a denied request");
+    drop(old);
+    let store = Store::open(&path).expect("it comes forward");
+    assert!(dir.path().join("coda.v1.backup").exists());
+    let refused = store.read(|tx| Ok(tx.query_row("SELECT refused FROM approval_item", [], |row| row.get::<_, i64>(0))?));
+    assert_eq!(refused.expect("it reads"), 1, "what was denied stays so, item by item");
+    drop(store);
+    Store::open(&path).expect("and opens again");
 }
 
 #[test]

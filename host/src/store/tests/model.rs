@@ -25,7 +25,7 @@ pub(super) enum Verb {
     Ask { task: usize, call: u8 },
     ParkAsking { task: usize, calls: Vec<u8> },
     AskAgain { request: usize, call: u8 },
-    Vote { request: usize, who: usize, approve: bool },
+    Vote { request: usize, who: usize, approve: bool, refuse: Option<usize> },
     Consume { request: usize, item: usize },
     ConsumeAndResume { request: usize },
     Withdraw { request: usize },
@@ -71,8 +71,8 @@ impl KnownTask {
 pub(super) struct KnownRequest {
     task: usize,
     pub(super) standing: Standing,
-    /// Call, and whether it was used.
-    items: Vec<(u8, bool)>,
+    /// Call, whether it was used, and whether somebody refused it.
+    items: Vec<(u8, bool, bool)>,
     pub(super) votes: Vec<(usize, bool)>,
 }
 
@@ -98,8 +98,8 @@ pub(super) fn verbs() -> impl Strategy<Value = Verb> {
         4 => (any_at(), 0..3_u8).prop_map(|(task, call)| Verb::Ask { task, call }),
         2 => (any_at(), prop::collection::vec(0..3_u8, 1..3)).prop_map(|(task, calls)| Verb::ParkAsking { task, calls }),
         1 => (any_at(), 0..3_u8).prop_map(|(request, call)| Verb::AskAgain { request, call }),
-        8 => (any_at(), 0..PEOPLE.len(), prop::bool::weighted(0.85))
-            .prop_map(|(request, who, approve)| Verb::Vote { request, who, approve }),
+        8 => (any_at(), 0..PEOPLE.len(), prop::bool::weighted(0.85), prop::option::weighted(0.2, 0..2_usize))
+            .prop_map(|(request, who, approve, refuse)| Verb::Vote { request, who, approve, refuse }),
         5 => (any_at(), 0..2_usize).prop_map(|(request, item)| Verb::Consume { request, item }),
         3 => any_at().prop_map(|request| Verb::ConsumeAndResume { request }),
         1 => any_at().prop_map(|request| Verb::Withdraw { request }),
@@ -149,7 +149,7 @@ impl Model {
             Verb::Step { task, happening } => self.step(*task, happening),
             Verb::Ask { task, call } => {
                 let asked = |r: &KnownRequest| {
-                    r.task == *task && r.standing == Standing::Open && r.items.iter().any(|(c, used)| c == call && !used)
+                    r.task == *task && r.standing == Standing::Open && r.items.iter().any(|(c, used, _)| c == call && !used)
                 };
                 match () {
                     () if self.tasks[*task].status.is_final() => Answer::Ended,
@@ -172,7 +172,7 @@ impl Model {
                     }
                 }
             }
-            Verb::Vote { request, who, approve } => self.vote(*request, *who, *approve),
+            Verb::Vote { request, who, approve, refuse } => self.vote(*request, *who, *approve, *refuse),
             Verb::Consume { request, item } => self.consume(*request, *item),
             Verb::ConsumeAndResume { request } => {
                 let task = self.requests[*request].task;
@@ -263,18 +263,21 @@ impl Model {
     }
 
     fn new_request(&mut self, task: usize, calls: &[u8]) -> Answer {
-        let items = calls.iter().map(|call| (*call, false)).collect();
+        let items = calls.iter().map(|call| (*call, false, false)).collect();
         self.requests.push(KnownRequest { task, standing: Standing::Open, items, votes: Vec::new() });
         Answer::Done
     }
 
-    fn vote(&mut self, at: usize, who: usize, approve: bool) -> Answer {
+    fn vote(&mut self, at: usize, who: usize, approve: bool, refuse: Option<usize>) -> Answer {
         let request = &mut self.requests[at];
         if request.standing != Standing::Open || request.votes.iter().any(|(voted, _)| *voted == who) {
             return Answer::Conflict;
         }
         request.votes.push((who, approve));
-        if !approve {
+        for (at, item) in request.items.iter_mut().enumerate() {
+            item.2 |= !approve || refuse == Some(at);
+        }
+        if !approve || request.items.iter().all(|(_, _, refused)| *refused) {
             request.standing = Standing::Denied;
         } else if request.votes.len() == NEEDED {
             request.standing = Standing::Approved;
@@ -287,11 +290,11 @@ impl Model {
             return Answer::Ended;
         }
         let request = &mut self.requests[at];
-        if request.standing != Standing::Approved || request.items.get(item).is_none_or(|(_, used)| *used) {
+        if request.standing != Standing::Approved || request.items.get(item).is_none_or(|(_, used, refused)| *used || *refused) {
             return Answer::Conflict;
         }
         request.items[item].1 = true;
-        if request.items.iter().all(|(_, used)| *used) {
+        if request.items.iter().all(|(_, used, refused)| *used || *refused) {
             request.standing = Standing::Consumed;
         }
         Answer::Done
@@ -313,7 +316,9 @@ impl Model {
     pub(super) fn unused_grants(&self, task: usize) -> Vec<(usize, usize)> {
         let of_task = self.requests.iter().enumerate().filter(|(_, r)| r.task == task && r.standing == Standing::Approved);
         of_task
-            .flat_map(|(at, r)| r.items.iter().enumerate().filter(|(_, (_, used))| !used).map(move |(item, _)| (at, item)))
+            .flat_map(|(at, r)| {
+                r.items.iter().enumerate().filter(|(_, (_, used, refused))| !used && !refused).map(move |(item, _)| (at, item))
+            })
             .collect()
     }
 

@@ -61,11 +61,12 @@ impl Stand {
                 let task = self.tasks.iter().position(|t| t.id == owner).expect("its task is there");
                 self.new_request(task, &[*call], |new| store.replace_request(&old, "asked again", new))
             }
-            Verb::Vote { request, who, approve } => {
+            Verb::Vote { request, who, approve, refuse } => {
                 let vote = Vote {
                     principal: PEOPLE[*who].into(),
                     roles: vec!["approver".into()],
                     approve: *approve,
+                    refused: refuse.iter().copied().collect(),
                     reason: "r".into(),
                     time_ms: env::now_ms(),
                 };
@@ -271,6 +272,7 @@ fn item(call: u8) -> Item {
         title: "shell".into(),
         content: String::new(),
         arguments: String::new(),
+        instead_of: None,
         content_sha256: String::new(),
         working_directory: String::new(),
         marked: Vec::new(),

@@ -43,6 +43,8 @@ pub(super) async fn show(
 #[serde(deny_unknown_fields)]
 pub(super) struct Decided {
     decision: String,
+    /// Of an approval: numbers of the items that may pass; the others are refused. All where it is missing.
+    items: Option<Vec<usize>>,
     #[serde(default)]
     reason: String,
 }
@@ -53,15 +55,18 @@ pub(super) async fn decide(
     Path(id): Path<String>,
     Body(decided): Body<Decided>,
 ) -> Result<Json<ApprovalView>, ApiError> {
-    let decision = decision(&decided.decision, decided.reason)?;
+    let decision = decision(&decided.decision, decided.items, decided.reason)?;
     Ok(Json(state.service.decide(&who, &ApprovalId::parse(&id)?, decision).await?))
 }
 
 /// A decision in words, as the API and the page's form send it.
-pub(in crate::web) fn decision(word: &str, reason: String) -> Result<Decision, ApiError> {
+pub(in crate::web) fn decision(word: &str, items: Option<Vec<usize>>, reason: String) -> Result<Decision, ApiError> {
     let reason = reason.trim().to_owned();
     match word {
-        "approve" => Ok(Decision::Approve { reason }),
+        "approve" => Ok(Decision::Approve { only: items, reason }),
+        "deny" if items.is_some() => {
+            Err(ApiError::invalid("'items' belongs to 'approve': those may pass, the others are refused"))
+        }
         "deny" if reason.is_empty() => Err(ApiError::invalid("a refusal needs a reason: the agent and the submitter are told")),
         "deny" => Ok(Decision::Deny { reason }),
         _ => Err(ApiError::invalid("decision must be 'approve' or 'deny'")),

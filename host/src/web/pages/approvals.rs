@@ -4,14 +4,13 @@ use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
-use serde::Deserialize;
 
-use super::content::{exact, visible};
+use super::content::{difference, exact, visible};
 use super::{Head, clock, page, refusal, relative, sentence};
 use crate::id::ApprovalId;
 use crate::identity::Principal;
 use crate::policy::contract::{Coverage, Demand, Finding, Requirement, Reversible};
-use crate::service::{ApprovalItem, ApprovalPage, ApprovalView};
+use crate::service::{ApprovalItem, ApprovalPage, ApprovalView, Decision, numbers};
 use crate::web::WebState;
 use crate::web::api::decision;
 use crate::web::error::ApiError;
@@ -79,12 +78,33 @@ async fn view(state: &WebState, who: &Principal, id: &str) -> Result<ApprovalVie
     Ok(state.service.approval(who, &ApprovalId::parse(id)?).await?)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Vote {
+/// What the form sends: `decision`, `reason`, and an `item` for each that was chosen.
+#[derive(Default)]
+struct Vote {
     decision: String,
-    #[serde(default)]
     reason: String,
+    items: Vec<usize>,
+}
+
+impl Vote {
+    fn read(fields: Vec<(String, String)>) -> Result<Self, ApiError> {
+        let mut vote = Self::default();
+        for (name, value) in fields {
+            match name.as_str() {
+                "decision" => vote.decision = value,
+                "reason" => vote.reason = value,
+                "item" => vote.items.push(value.parse().map_err(|_| ApiError::invalid("an item is named by its number"))?),
+                _ => return Err(ApiError::invalid(format!("unknown field '{}'", name.escape_default()))),
+            }
+        }
+        Ok(vote)
+    }
+
+    /// Only requests with several items have a choice.
+    fn decision(self, of: usize) -> Result<Decision, ApiError> {
+        let items = (of > 1 && self.decision == "approve").then_some(self.items);
+        decision(&self.decision, items, self.reason)
+    }
 }
 
 pub(super) async fn decide(
@@ -92,12 +112,13 @@ pub(super) async fn decide(
     Visitor(who): Visitor,
     person: Result<Person, ApiError>,
     Path(id): Path<String>,
-    Form(vote): Form<Vote>,
+    Form(fields): Form<Vec<(String, String)>>,
 ) -> Response {
     let decided = async {
         let Person(who) = person?;
-        let decision = decision(&vote.decision, vote.reason)?;
-        Ok(state.service.decide(&who, &ApprovalId::parse(&id)?, decision).await?)
+        let vote = Vote::read(fields)?;
+        let of = view(&state, &who, &id).await?.items.len();
+        Ok(state.service.decide(&who, &ApprovalId::parse(&id)?, vote.decision(of)?).await?)
     };
     let error: ApiError = match decided.await {
         Ok(view) => return Redirect::to(&format!("/approvals/{}", view.approval_id)).into_response(),
@@ -121,7 +142,7 @@ pub(super) fn approval_page(who: &Principal, view: &ApprovalView, error: Option<
             @if view.status == "open" { "What would pass, exactly" } @else { "What it was about, exactly" }
             @if view.items.len() > 1 { ": " (view.items.len()) " items" }
         }
-        @for item in &view.items { (item_block(item)) }
+        @for item in &view.items { (item_block(item, view)) }
         (findings(view))
         (requirements(view))
         @if let Some(error) = error { p.notice role="alert" { (sentence(error)) } }
@@ -144,16 +165,28 @@ fn facts(view: &ApprovalView) -> Markup {
     }
 }
 
-fn item_block(item: &ApprovalItem) -> Markup {
+fn item_block(item: &ApprovalItem, view: &ApprovalView) -> Markup {
     let lines = item.content.lines().count().max(1);
+    let is_one_of_many = view.items.len() > 1;
+    let is_choice = is_one_of_many && view.status == "open" && view.may_decide.is_ok();
     html! {
         article.item {
             div.row {
+                @if is_one_of_many { span.hint { (item.number) } }
                 strong { (visible(&item.title)) }
+                @if item.refused { span.badge.denied { "refused" } }
+                @if is_choice && !item.refused {
+                    label.choice { input type="checkbox" name="item" value=(item.number) form="decide" checked; " may pass" }
+                }
                 span.hint { (lines) @if lines == 1 { " line, " } @else { " lines, " } (item.content.len()) " bytes" }
             }
             @if !item.working_directory.is_empty() { p.hint { "in " code { (visible(&item.working_directory)) } } }
             (exact(&item.content, &item.marked))
+            @if let Some(before) = &item.instead_of {
+                p.hint { "This differs from what was approved before:" }
+                (difference(&before.content, &item.content))
+                @if before.arguments != item.arguments { (difference(&before.arguments, &item.arguments)) }
+            }
             @if !item.arguments.is_empty() {
                 p.hint { "with these arguments" }
                 (exact(&item.arguments, &[]))
@@ -211,6 +244,7 @@ fn requirements(view: &ApprovalView) -> Markup {
             ul.votes { @for vote in &view.votes {
                 li {
                     span.badge.(if vote.approve { "approved" } else { "denied" }) { @if vote.approve { "approved" } @else { "denied" } }
+                    @if !vote.refused.is_empty() { " but not " (numbers(&vote.refused)) }
                     " " strong { (visible(&vote.principal)) } " " span.hint { (clock(&vote.time)) }
                     @if !vote.reason.is_empty() { p { (visible(&vote.reason)) } }
                 }
@@ -225,8 +259,9 @@ fn decision_form(view: &ApprovalView, error: Option<&str>) -> Markup {
     html! {
         @match &view.may_decide {
             Err(why) => p.notice { "This is not yours to decide: " (why) "." },
-            Ok(()) => form.decide method="post" action=(format!("/approvals/{}/decision", view.approval_id)) {
-                label for="reason" { "Reason " span.hint { "(needed to deny; the agent and the requester read it)" } }
+            Ok(()) => form #decide .decide method="post" action=(format!("/approvals/{}/decision", view.approval_id)) {
+                @if view.items.len() > 1 { p.hint { "What is not marked \"may pass\" above is refused." } }
+                label for="reason" { "Reason " span.hint { "(needed to deny or to leave something out; the agent and the requester read it)" } }
                 textarea #reason name="reason" rows="3" maxlength="2000" autofocus[error.is_some()] {}
                 div.buttons {
                     button.deny type="submit" name="decision" value="deny" { "Deny" }

@@ -2,6 +2,10 @@
 //! that nobody approves something other than what would run.
 
 use maud::{Markup, html};
+use similar::ChangeTag;
+
+/// Time for one comparison; then it becomes coarser.
+const DIFFERENCE_MS: u64 = 100;
 
 /// A stretch of the text, with the rule codes that mark it.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +21,23 @@ pub(super) fn exact(text: &str, marked: &[(u32, u32, String)]) -> Markup {
             @for stretch in stretches(text, marked) {
                 @if stretch.codes.is_empty() { (visible(stretch.text)) }
                 @else { mark title=(stretch.codes.join(", ")) { (visible(stretch.text)) } }
+            }
+        } }
+    }
+}
+
+/// What became of a text, word by word.
+pub(super) fn difference(before: &str, now: &str) -> Markup {
+    let mut config = similar::TextDiff::configure();
+    let diff = config.timeout(std::time::Duration::from_millis(DIFFERENCE_MS)).diff_words(before, now);
+    html! {
+        pre.exact { code {
+            @for change in diff.iter_all_changes() {
+                @match change.tag() {
+                    ChangeTag::Equal => (visible(change.value())),
+                    ChangeTag::Delete => del { (visible(change.value())) },
+                    ChangeTag::Insert => ins { (visible(change.value())) },
+                }
             }
         } }
     }
@@ -89,6 +110,13 @@ mod tests {
 
     fn cut<'a>(text: &'a str, marked: &'a [(u32, u32, String)]) -> Vec<(&'a str, String)> {
         stretches(text, marked).into_iter().map(|s| (s.text, s.codes.join("+"))).collect()
+    }
+
+    #[test]
+    fn a_difference_shows_both_sides_word_by_word() {
+        let shown = difference("rm -rf /a", "rm -rf /<b>").into_string();
+        assert!(shown.contains("<del>"), "{shown}");
+        assert!(shown.contains("<ins>") && shown.contains("&lt;b&gt;"), "{shown}");
     }
 
     #[test]

@@ -40,10 +40,13 @@ fn view(content: &str, may_decide: Result<(), String>) -> ApprovalView {
         acting_as: "ann".into(),
         gate: "tool-call".into(),
         items: vec![ApprovalItem {
+            number: 1,
+            refused: false,
             title: "shell".into(),
             content: content.into(),
             arguments: "workdir: \"../prod\"".into(),
-            working_directory: "/work".into(),
+            instead_of: None,
+            working_directory: "/srv/task".into(),
             marked: vec![(0, 6, "fs.rm-recursive".into())],
         }],
         demand,
@@ -62,7 +65,7 @@ fn everything_that_decides_is_on_the_page() {
     let shown = approval_page(&person(), &view("rm -rf /srv", Ok(())), None).into_string();
     for part in [
         "<mark title=\"fs.rm-recursive\">rm -rf</mark> /srv",
-        "/work",
+        "/srv/task",
         "workdir: &quot;../prod&quot;",
         "<h1>deletes a folder.</h1>",
         "2 × <code>prod-data</code>",
@@ -79,6 +82,30 @@ fn everything_that_decides_is_on_the_page() {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
     assert!(!shown.contains("<script"), "no script decides");
+}
+
+#[test]
+fn of_several_calls_each_can_be_left_out_and_what_was_refused_shows() {
+    let mut several = view("rm -rf a", Ok(()));
+    several.items.push(ApprovalItem { number: 2, content: "rm -rf b".into(), ..several.items[0].clone() });
+    several.items.push(ApprovalItem { number: 3, refused: true, content: "rm -rf c".into(), ..several.items[0].clone() });
+    let shown = approval_page(&person(), &several, None).into_string();
+    for number in ["1", "2"] {
+        assert!(shown.contains(&format!("name=\"item\" value=\"{number}\" form=\"decide\" checked")), "{shown}");
+    }
+    assert!(!shown.contains("value=\"3\"") && shown.contains("<span class=\"badge denied\">refused</span>"), "{shown}");
+    assert!(!approval_page(&person(), &view("rm -rf a", Ok(())), None).into_string().contains("checkbox"), "one has no choice");
+}
+
+#[test]
+fn a_form_is_read_field_by_field() {
+    let fields = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let approved = [("decision", "approve"), ("reason", "r"), ("item", "1"), ("item", "3")];
+    let read = |of| Vote::read(fields(&approved)).and_then(|vote| vote.decision(of)).expect("a decision");
+    assert_eq!(read(3), Decision::Approve { only: Some(vec![1, 3]), reason: "r".into() });
+    assert_eq!(read(1), Decision::Approve { only: None, reason: "r".into() });
+    assert!(Vote::read(fields(&[("decision", "approve"), ("item", "one")])).is_err());
+    assert!(Vote::read(fields(&[("decision", "approve"), ("roles", "admin")])).is_err());
 }
 
 #[test]
