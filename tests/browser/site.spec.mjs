@@ -5,7 +5,7 @@
 //   LIVE_TASK         prints a part whenever a file named 'go' is made in LIVE_DIR, three times, then ends
 //   ENDED_TASK        has ended; ENDED_TEXT is on its last screen
 //   APPROVE, DENY     two open requests to run HELD_COMMAND in a folder 'reports'; APPROVE_TASK, DENY_TASK are their tasks
-//   PLAN              a third, of several commands, that stays open
+//   PLAN              a third, of several commands, that stays open until the last tests
 //   LOCAL_URL, LOGIN_LINK   a server for one person, and the link that it printed
 //   CHROMIUM          the browser's path
 
@@ -300,6 +300,26 @@ test("another site can neither post a decision nor watch nor frame a page", asyn
   const headers = (await people.ben.request.get("/approvals")).headers();
   assert.match(headers["content-security-policy"], /frame-ancestors 'none'/);
   assert.match(headers["content-security-policy"], /script-src 'self';/);
+  await page.close();
+});
+
+test("a plan is approved in part: what is left out is refused, with a reason", async () => {
+  const page = await open("ben", `/approvals/${env.PLAN}`, phone);
+  const boxes = page.getByRole("checkbox", { name: "may pass" });
+  const items = await page.locator("article.item").count();
+  assert.equal(await boxes.count(), items, "a box for each command");
+  await boxes.last().uncheck();
+  await page.getByRole("button", { name: "Approve once" }).click();
+  await page.getByText("needs a reason").first().waitFor();
+  assert.deepEqual(await boxes.evaluateAll((all) => all.map((box) => box.checked)).then((all) => all.indexOf(false)), items - 1, "what was chosen stays so");
+  await page.getByLabel("Reason").fill("keep the last one");
+  await noSideways(page);
+  await shot(page, "approval-plan-part-phone");
+  await page.getByRole("button", { name: "Approve once" }).click();
+  await page.locator("article.item").last().locator(".badge.denied").waitFor();
+  assert.equal(await page.locator("article.item .badge.denied").count(), 1);
+  await page.getByText(`but not ${items}`).waitFor();
+  await shot(page, "approval-plan-parted-phone");
   await page.close();
 });
 

@@ -1,7 +1,6 @@
 //! The queue of requests, one request with what exactly would pass, and the form that decides it.
 
 use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 
@@ -78,12 +77,19 @@ async fn view(state: &WebState, who: &Principal, id: &str) -> Result<ApprovalVie
     Ok(state.service.approval(who, &ApprovalId::parse(id)?).await?)
 }
 
-/// What the form sends: `decision`, `reason`, and an `item` for each that was chosen.
+/// What the form sends: `decision`, `reason`, and where there is a choice, `choice` and an `item` for each that was chosen.
 #[derive(Default)]
 struct Vote {
     decision: String,
     reason: String,
+    is_choice: bool,
     items: Vec<usize>,
+}
+
+/// What was wrong with a decision, and what had been chosen in it.
+pub(super) struct Mistake<'a> {
+    words: &'a str,
+    chosen: Option<Vec<usize>>,
 }
 
 impl Vote {
@@ -93,6 +99,7 @@ impl Vote {
             match name.as_str() {
                 "decision" => vote.decision = value,
                 "reason" => vote.reason = value,
+                "choice" => vote.is_choice = true,
                 "item" => vote.items.push(value.parse().map_err(|_| ApiError::invalid("an item is named by its number"))?),
                 _ => return Err(ApiError::invalid(format!("unknown field '{}'", name.escape_default()))),
             }
@@ -100,9 +107,8 @@ impl Vote {
         Ok(vote)
     }
 
-    /// Only requests with several items have a choice.
-    fn decision(self, of: usize) -> Result<Decision, ApiError> {
-        let items = (of > 1 && self.decision == "approve").then_some(self.items);
+    fn decision(self) -> Result<Decision, ApiError> {
+        let items = (self.is_choice && self.decision == "approve").then_some(self.items);
         decision(&self.decision, items, self.reason)
     }
 }
@@ -114,11 +120,12 @@ pub(super) async fn decide(
     Path(id): Path<String>,
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Response {
+    let mut chosen = None;
     let decided = async {
         let Person(who) = person?;
         let vote = Vote::read(fields)?;
-        let of = view(&state, &who, &id).await?.items.len();
-        Ok(state.service.decide(&who, &ApprovalId::parse(&id)?, vote.decision(of)?).await?)
+        chosen = vote.is_choice.then(|| vote.items.clone());
+        Ok(state.service.decide(&who, &ApprovalId::parse(&id)?, vote.decision()?).await?)
     };
     let error: ApiError = match decided.await {
         Ok(view) => return Redirect::to(&format!("/approvals/{}", view.approval_id)).into_response(),
@@ -126,14 +133,17 @@ pub(super) async fn decide(
     };
     // What was wrong with the decision is said where it is taken, if the request can still be seen.
     match view(&state, &who, &id).await {
-        Ok(view) => (error.status, super::html(approval_page(&who, &view, Some(&error.message)))).into_response(),
-        Err(_) if error.status == StatusCode::NOT_FOUND => refusal(&error, Some(&who)),
+        Ok(view) => {
+            let mistake = Mistake { words: &error.message, chosen };
+            (error.status, super::html(approval_page(&who, &view, Some(&mistake)))).into_response()
+        }
         Err(_) => refusal(&error, Some(&who)),
     }
 }
 
 /// One request, whole.
-pub(super) fn approval_page(who: &Principal, view: &ApprovalView, error: Option<&str>) -> Markup {
+pub(super) fn approval_page(who: &Principal, view: &ApprovalView, mistake: Option<&Mistake<'_>>) -> Markup {
+    let chosen = mistake.and_then(|mistake| mistake.chosen.as_deref());
     let content = html! {
         div.row { (badge(view)) span.hint { (gate(view)) } }
         h1 { (visible(&headline(&view.demand))) }
@@ -142,11 +152,11 @@ pub(super) fn approval_page(who: &Principal, view: &ApprovalView, error: Option<
             @if view.status == "open" { "What would pass, exactly" } @else { "What it was about, exactly" }
             @if view.items.len() > 1 { ": " (view.items.len()) " items" }
         }
-        @for item in &view.items { (item_block(item, view)) }
+        @for item in &view.items { (item_block(item, view, chosen)) }
         (findings(view))
         (requirements(view))
-        @if let Some(error) = error { p.notice role="alert" { (sentence(error)) } }
-        @if view.status == "open" { (decision_form(view, error)) }
+        @if let Some(Mistake { words, .. }) = mistake { p.notice role="alert" { (sentence(words)) } }
+        @if view.status == "open" { (decision_form(view, mistake)) }
     };
     page("Approval", Some(who), Head::Plain, &content)
 }
@@ -165,7 +175,8 @@ fn facts(view: &ApprovalView) -> Markup {
     }
 }
 
-fn item_block(item: &ApprovalItem, view: &ApprovalView) -> Markup {
+fn item_block(item: &ApprovalItem, view: &ApprovalView, chosen: Option<&[usize]>) -> Markup {
+    let is_chosen = chosen.is_none_or(|chosen| chosen.contains(&item.number));
     let lines = item.content.lines().count().max(1);
     let is_one_of_many = view.items.len() > 1;
     let is_choice = is_one_of_many && view.status == "open" && view.may_decide.is_ok();
@@ -176,7 +187,7 @@ fn item_block(item: &ApprovalItem, view: &ApprovalView) -> Markup {
                 strong { (visible(&item.title)) }
                 @if item.refused { span.badge.denied { "refused" } }
                 @if is_choice && !item.refused {
-                    label.choice { input type="checkbox" name="item" value=(item.number) form="decide" checked; " may pass" }
+                    label.choice { input type="checkbox" name="item" value=(item.number) form="decide" checked[is_chosen]; " may pass" }
                 }
                 span.hint { (lines) @if lines == 1 { " line, " } @else { " lines, " } (item.content.len()) " bytes" }
             }
@@ -255,14 +266,14 @@ fn requirements(view: &ApprovalView) -> Markup {
 
 /// Both ways are one form: sent by a button, with an Origin that is checked, and a cookie that other sites cannot send.
 /// After a mistake the page opens at the form, where the mistake is named.
-fn decision_form(view: &ApprovalView, error: Option<&str>) -> Markup {
+fn decision_form(view: &ApprovalView, mistake: Option<&Mistake<'_>>) -> Markup {
     html! {
         @match &view.may_decide {
             Err(why) => p.notice { "This is not yours to decide: " (why) "." },
             Ok(()) => form #decide .decide method="post" action=(format!("/approvals/{}/decision", view.approval_id)) {
-                @if view.items.len() > 1 { p.hint { "What is not marked \"may pass\" above is refused." } }
+                @if view.items.len() > 1 { input type="hidden" name="choice" value="yes"; p.hint { "What is not marked \"may pass\" above is refused." } }
                 label for="reason" { "Reason " span.hint { "(needed to deny or to leave something out; the agent and the requester read it)" } }
-                textarea #reason name="reason" rows="3" maxlength="2000" autofocus[error.is_some()] {}
+                textarea #reason name="reason" rows="3" maxlength="2000" autofocus[mistake.is_some()] {}
                 div.buttons {
                     button.deny type="submit" name="decision" value="deny" { "Deny" }
                     button.primary type="submit" name="decision" value="approve" { "Approve once" }

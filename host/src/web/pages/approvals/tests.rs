@@ -100,10 +100,12 @@ fn of_several_calls_each_can_be_left_out_and_what_was_refused_shows() {
 #[test]
 fn a_form_is_read_field_by_field() {
     let fields = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    let approved = [("decision", "approve"), ("reason", "r"), ("item", "1"), ("item", "3")];
-    let read = |of| Vote::read(fields(&approved)).and_then(|vote| vote.decision(of)).expect("a decision");
-    assert_eq!(read(3), Decision::Approve { only: Some(vec![1, 3]), reason: "r".into() });
-    assert_eq!(read(1), Decision::Approve { only: None, reason: "r".into() });
+    let read = |pairs: &[(&str, &str)]| Vote::read(fields(pairs)).and_then(Vote::decision).expect("a decision");
+    let some = [("decision", "approve"), ("reason", "r"), ("choice", "yes"), ("item", "1"), ("item", "3")];
+    assert_eq!(read(&some), Decision::Approve { only: Some(vec![1, 3]), reason: "r".into() });
+    assert_eq!(read(&some[..3]), Decision::Approve { only: Some(Vec::new()), reason: "r".into() }, "nothing was chosen");
+    assert_eq!(read(&some[..2]), Decision::Approve { only: None, reason: "r".into() }, "there was no choice");
+    assert_eq!(read(&[("decision", "deny"), ("reason", "r"), ("choice", "yes")]), Decision::Deny { reason: "r".into() });
     assert!(Vote::read(fields(&[("decision", "approve"), ("item", "one")])).is_err());
     assert!(Vote::read(fields(&[("decision", "approve"), ("roles", "admin")])).is_err());
 }
@@ -111,7 +113,7 @@ fn a_form_is_read_field_by_field() {
 #[test]
 fn who_may_not_decide_gets_no_form_and_hostile_text_stays_text() {
     let hostile = view("</code><script>alert(1)</script>", Err("the requester <may> not decide".into()));
-    let shown = approval_page(&person(), &hostile, Some("<i>")).into_string();
+    let shown = approval_page(&person(), &hostile, Some(&Mistake { words: "<i>", chosen: None })).into_string();
     assert!(!shown.contains("<form") && !shown.contains("<script>") && !shown.contains("<i>"), "{shown}");
     assert!(shown.contains("the requester &lt;may&gt; not decide"));
 }
