@@ -126,8 +126,10 @@ impl Dialect {
     /// What says on a quiet stream that it is alive.
     pub(in crate::gateway) fn keepalive(self) -> &'static str {
         match self {
-            Dialect::Chat | Dialect::Responses | Dialect::Gemini => sse::COMMENT,
+            Dialect::Chat | Dialect::Responses => sse::COMMENT,
             Dialect::Messages => messages::PING,
+            // Google's Python client takes a comment for an error of the server.
+            Dialect::Gemini => sse::BLANK,
         }
     }
 }

@@ -80,8 +80,11 @@ pub(in crate::gateway) fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME_BYTES && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// A comment: says that the stream is alive, and is skipped by every reader.
+/// A comment: says that the stream is alive, and is skipped by readers that keep to the standard.
 pub(in crate::gateway) const COMMENT: &str = ": waiting\n\n";
+
+/// The end of an event that never began: nothing, for readers that take comments for something.
+pub(in crate::gateway) const BLANK: &str = "\n\n";
 
 #[cfg(test)]
 mod tests {

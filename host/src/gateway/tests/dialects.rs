@@ -133,7 +133,8 @@ async fn a_repeated_request_attaches_to_the_held_turn() {
         stand.will_say(speech, "Let me.", &[("c1", "hold this")]);
         let mut first = stand.post(speech.path, &(speech.asking)(true, &[])).await;
         let mut seen = String::new();
-        while !seen.contains(speech.dialect.keepalive()) || !seen.contains("Let ") {
+        let keepalive = format!("\n\n{}", speech.dialect.keepalive());
+        while !seen.contains(&keepalive) || !seen.contains("Let ") {
             let bytes = tokio::time::timeout(DEADLINE, first.chunk()).await.expect("in time").expect("read").expect("more");
             seen.push_str(str::from_utf8(&bytes).expect("text"));
         }
