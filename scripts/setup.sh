@@ -4,6 +4,7 @@
 #   scripts/setup.sh build    only what a build needs
 #   scripts/setup.sh clients  only the Python client and the agents that the tests run; prints their folder
 #   scripts/setup.sh outside  only the MCP clients of others that tests/clients runs; prints their folder
+#   scripts/setup.sh sdks     only the clients of model APIs that tests/e2e/sdk.sh runs; prints their folder
 # CODA_TEST_CACHE: where clients and agents of the test suite live [~/.cache/coda-tests]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +13,8 @@ cache=${CODA_TEST_CACHE:-$HOME/.cache/coda-tests}
 # Versions of the Python clients; those of the others are in tests/clients/package.json and its lock.
 python_client=mcp-2.3.0
 fastmcp=fastmcp-4.1.2
+# The makers' own clients of their model APIs, in one environment.
+model_clients=(openai==3.54.0 anthropic==2.12.0 google-genai==3.4.0)
 test_user=coda-test
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -72,16 +75,28 @@ python() {
 }
 
 # A Python program of others, in an environment of its own: NAME-VERSION.
-python_program() {
+python_program() { python_packages "$1" "${1%-*}==${1##*-}"; }
+
+# An environment of its own for these packages.
+python_packages() {
     local name=$1 found
+    shift
     if [ -f "$cache/$name/.complete" ]; then return; fi
     found=$(python) || { apt python3-venv && found=$(python); } || fail "Python 3.11 to 3.13 with venv is missing"
     say "installing $name into $cache/$name"
     rm -rf "${cache:?}/$name"
     mkdir -p "$cache"
     "$found" -m venv "$cache/$name"
-    "$cache/$name/bin/pip" install --quiet --disable-pip-version-check "${name%-*}==${name##*-}"
+    "$cache/$name/bin/pip" install --quiet --disable-pip-version-check "$@"
     touch "$cache/$name/.complete"
+}
+
+# A folder named by what is in it, so that another version is another folder.
+sdks() {
+    local name
+    name=sdks-$(printf '%s\n' "${model_clients[@]}" | sha256sum | cut -c 1-12)
+    python_packages "$name" "${model_clients[@]}" >&2
+    echo "$cache/$name"
 }
 
 # The clients that npm has, and the Node that they need, in a folder named by what the lock says.
@@ -152,6 +167,10 @@ if [ "${1:-all}" = outside ]; then
     echo "$cache"
     exit 0
 fi
+if [ "${1:-all}" = sdks ]; then
+    sdks
+    exit 0
+fi
 if [ "${1:-all}" = clients ]; then
     python_program "$python_client"
     hermes
@@ -161,6 +180,7 @@ fi
 build_tools
 if [ "${1:-all}" = all ]; then
     outside_clients
+    sdks >/dev/null
     # libFuzzer is C++.
     have c++ || apt build-essential || fail "a C++ compiler is missing: install build-essential"
     hermes
