@@ -15,6 +15,7 @@ mod together;
 pub mod tools;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -96,6 +97,9 @@ pub trait ToolGates: Send + Sync {
     /// The calls that were released so far, over all attempts: a runbook skips what is finished. `Err` where that cannot be
     /// told now: never an empty list, by which it would begin anew.
     fn calls_so_far<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<Vec<PastCall>, String>>;
+
+    /// Where calls of a running task take effect that name no directory.
+    fn workspace(&self, task: &TaskId) -> Option<PathBuf>;
 
     /// Says that the agent and its model were just seen at work, which the terminal need not show.
     fn note_activity(&self, task: &TaskId);

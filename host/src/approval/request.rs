@@ -148,6 +148,8 @@ pub struct Approval {
     pub reason: Option<String>,
     /// Who decided what.
     pub votes: Vec<Vote>,
+    /// Places of the items that nothing asks for any more.
+    pub withdrawn: BTreeSet<usize>,
 }
 
 impl Approval {
@@ -156,6 +158,12 @@ impl Approval {
     pub fn binding(&self) -> String {
         let items: Vec<Value> = self.items.iter().map(|i| json!([i.call_key, i.content_sha256, i.grounds])).collect();
         env::sha256_hex(json!([self.task.as_str(), self.gate.as_str(), items]).to_string().as_bytes())
+    }
+
+    /// The places of the items that people still decide on.
+    #[must_use]
+    pub fn live(&self) -> Vec<usize> {
+        (0..self.items.len()).filter(|item| !self.withdrawn.contains(item)).collect()
     }
 
     /// Who refused an item, if somebody did.

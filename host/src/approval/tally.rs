@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use super::request::{Ground, Item, Standing, Vote};
 use crate::policy::contract::{Demand, Requirement};
 
-/// What the votes on a request of `items` amount to so far: it ends when every item was refused by somebody, and each
-/// requirement needs its number of different people. A person counts once, also where they hold several of the roles.
+/// What the votes on these items amount to so far: it ends when every item was refused by somebody, and each requirement
+/// needs its number of different people. A person counts once, also where they hold several of the roles.
 #[must_use]
-pub fn tally(items: usize, requirements: &[Requirement], votes: &[Vote]) -> Standing {
-    let is_refused = |item| votes.iter().any(|v: &Vote| v.refuses(item));
-    if votes.iter().any(|v| !v.approve) || (items > 0 && (0..items).all(is_refused)) {
+pub fn tally(items: &[usize], requirements: &[Requirement], votes: &[Vote]) -> Standing {
+    let is_refused = |item: &usize| votes.iter().any(|v| v.refuses(*item));
+    if votes.iter().any(|v| !v.approve) || (!items.is_empty() && items.iter().all(is_refused)) {
         return Standing::Denied;
     }
     let seats: Vec<&str> = requirements.iter().flat_map(|r| std::iter::repeat_n(r.role.as_str(), r.count as usize)).collect();
@@ -94,16 +94,16 @@ mod tests {
     #[test]
     fn one_person_fills_one_seat_only() {
         let both = [need("approver", 1), need("dba", 1)];
-        assert_eq!(tally(1, &both, &[vote("ann", &["approver", "dba"], true)]), Standing::Open);
+        assert_eq!(tally(&[0], &both, &[vote("ann", &["approver", "dba"], true)]), Standing::Open);
         assert_eq!(
-            tally(1, &both, &[vote("ann", &["approver", "dba"], true), vote("bob", &["approver"], true)]),
+            tally(&[0], &both, &[vote("ann", &["approver", "dba"], true), vote("bob", &["approver"], true)]),
             Standing::Approved
         );
         assert_eq!(
-            tally(1, &both, &[vote("bob", &["approver"], true), vote("ann", &["approver", "dba"], true)]),
+            tally(&[0], &both, &[vote("bob", &["approver"], true), vote("ann", &["approver", "dba"], true)]),
             Standing::Approved
         );
-        assert_eq!(tally(1, &both, &[vote("bob", &["approver"], true), vote("eve", &["approver"], true)]), Standing::Open);
+        assert_eq!(tally(&[0], &both, &[vote("bob", &["approver"], true), vote("eve", &["approver"], true)]), Standing::Open);
     }
 
     #[test]
@@ -113,21 +113,21 @@ mod tests {
             ..vote(principal, &["approver"], true)
         };
         let one = [need("approver", 1)];
-        assert_eq!(tally(2, &one, &[refuses("ann", &[0])]), Standing::Approved, "the other may pass");
-        assert_eq!(tally(2, &one, &[refuses("ann", &[0, 1])]), Standing::Denied);
+        assert_eq!(tally(&[0, 1], &one, &[refuses("ann", &[0])]), Standing::Approved, "the other may pass");
+        assert_eq!(tally(&[0, 1], &one, &[refuses("ann", &[0, 1])]), Standing::Denied);
         let two = [need("approver", 2)];
-        assert_eq!(tally(2, &two, &[refuses("ann", &[0])]), Standing::Open);
-        assert_eq!(tally(2, &two, &[refuses("ann", &[0]), refuses("bob", &[1])]), Standing::Denied, "nothing is left");
+        assert_eq!(tally(&[0, 1], &two, &[refuses("ann", &[0])]), Standing::Open);
+        assert_eq!(tally(&[0, 1], &two, &[refuses("ann", &[0]), refuses("bob", &[1])]), Standing::Denied, "nothing is left");
         assert!(vote("ann", &["approver"], false).refuses(7), "a refusal is one of everything");
     }
 
     #[test]
     fn one_refusal_ends_it_and_no_requirement_is_never_met() {
         assert_eq!(
-            tally(1, &[need("approver", 1)], &[vote("ann", &["approver"], true), vote("bob", &["approver"], false)]),
+            tally(&[0], &[need("approver", 1)], &[vote("ann", &["approver"], true), vote("bob", &["approver"], false)]),
             Standing::Denied
         );
-        assert_eq!(tally(1, &[], &[]), Standing::Open);
+        assert_eq!(tally(&[0], &[], &[]), Standing::Open);
     }
 
     proptest! {
@@ -142,11 +142,11 @@ mod tests {
             let requirements = [need("a", a), need("b", b)];
             let mut reversed = people.clone();
             reversed.reverse();
-            prop_assert_eq!(tally(1, &requirements, &people), tally(1, &requirements, &reversed));
+            prop_assert_eq!(tally(&[0], &requirements, &people), tally(&[0], &requirements, &reversed));
             let (only_a, only_b) = (holds.iter().filter(|h| h.0).count(), holds.iter().filter(|h| h.1).count());
             let either = holds.iter().filter(|h| h.0 || h.1).count();
             let enough = only_a >= a as usize && only_b >= b as usize && either >= (a + b) as usize && a + b > 0;
-            prop_assert_eq!(tally(1, &requirements, &people) == Standing::Approved, enough);
+            prop_assert_eq!(tally(&[0], &requirements, &people) == Standing::Approved, enough);
         }
     }
 }

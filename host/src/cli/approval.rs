@@ -166,7 +166,11 @@ fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
 /// The exact text, each line marked, so that it can't pass for a line of ours.
 fn print_item(item: &ApprovalItem, of: usize) -> Result<(), CliError> {
     let number = if of > 1 { format!("{} of {of}: ", item.number) } else { String::new() };
-    let refused = if item.refused { print::paint(print::Colour::Bad, "  refused") } else { String::new() };
+    let refused = match (item.refused, item.withdrawn) {
+        (true, _) => print::paint(print::Colour::Bad, "  refused"),
+        (false, true) => print::paint(print::Colour::Dim, "  not asked any more"),
+        (false, false) => String::new(),
+    };
     let place =
         if item.working_directory.is_empty() { String::new() } else { format!(" in {}", print::clean(&item.working_directory)) };
     print::line(&format!("\n{number}{}{place}{refused}", print::clean(&item.title)))?;

@@ -1,5 +1,6 @@
 //! The gates as the gateway calls them: `ToolGates` for the gatekeeper.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::id::TaskId;
 use crate::policy::Judgment;
 use crate::policy::contract::{Demand, Gate, Subject, Usage, Verdict};
 use crate::store::StoreError;
+use crate::store::approvals::{MAX_ITEMS, Match};
 use crate::store::calls::Once;
 
 const NOT_RUNNING: &str = "refused: the task is not running any more";
@@ -37,6 +39,10 @@ impl ToolGates for Gatekeeper {
                 None => CallVerdict::Refuse { message: NOT_RUNNING.into() },
             }
         })
+    }
+
+    fn workspace(&self, task: &TaskId) -> Option<PathBuf> {
+        self.running(task).map(|running| running.workspace.clone())
     }
 
     fn note_activity(&self, task: &TaskId) {
@@ -147,6 +153,9 @@ impl Gatekeeper {
         call: &ToolCall,
     ) -> Result<Result<(Item, Option<Demand>, Judgment), String>, StoreError> {
         let ask = ask_call(running, call);
+        if let Some(found) = self.found(running, &ask).await?.filter(Match::is_refused) {
+            return Ok(Err(self.denial(&found.approval.id, Some(&ask.key)).await?));
+        }
         let judgment = self.judge(running, ask.subject.clone(), &ask.working_directory).await?;
         Ok(match judgment.verdict.clone() {
             Verdict::Deny { findings } => Err(refusal(&findings)),
@@ -171,10 +180,18 @@ impl Gatekeeper {
                 Verdict::Allow { .. } => {}
                 Verdict::Deny { findings } => return Ok(Err(format!("{} ({})", refusal(&findings), call.id))),
                 Verdict::NeedsApproval(demand) => {
-                    let (task, key) = (running.task.id.clone(), ask.key.clone());
-                    let before = self.store().call(move |s| s.approval_for_call(&task, &key)).await?;
-                    if before.is_some_and(|m| m.approval.standing == Standing::Approved) {
-                        continue;
+                    match self.found(running, &ask).await? {
+                        Some(found) if found.is_refused() => {
+                            let refused = self.denial(&found.approval.id, Some(&ask.key)).await?;
+                            return Ok(Err(format!("{refused} ({})", call.id)));
+                        }
+                        Some(found) if found.approval.standing == Standing::Approved => continue,
+                        _ => {}
+                    }
+                    if items.len() == MAX_ITEMS {
+                        return Ok(Err(format!(
+                            "refused: people decide on at most {MAX_ITEMS} steps of one plan; make it shorter"
+                        )));
                     }
                     items.push(item_of(&ask, &judgment, &demand.findings));
                     demands.push(shown::demand(&demand, &ask.subject, &judgment.findings));

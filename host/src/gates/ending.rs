@@ -9,48 +9,50 @@ use crate::approval::request::Standing;
 use crate::executor::StopReason;
 use crate::id::ApprovalId;
 use crate::policy::Judgment;
+use crate::store::StoreError;
 use crate::store::approvals::Match;
-use crate::store::{Store, StoreError};
 
 const PARKED: &str = "not run: people have not decided on it yet. End your turn now; say that the task waits for approval and will go on when it is given.";
 
 impl Gatekeeper {
-    /// An approval for something that policies allow by now must not lie about for later.
-    pub(super) async fn use_up(&self, running: &Running, ask: &Ask, judgment: &Judgment) -> Result<(), StoreError> {
-        let decision = judgment.decision.to_string();
-        self.settle(running, ask, move |s, found| match found.approval.standing {
-            Standing::Approved => s.consume_approval(&found.approval.id, found.item, &decision),
-            Standing::Open => s.withdraw_approval(&found.approval.id, "a policy allows it now"),
-            Standing::Denied | Standing::Expired | Standing::Consumed | Standing::Withdrawn => Ok(()),
-        })
-        .await
-    }
-
-    pub(super) async fn withdraw_for(&self, running: &Running, ask: &Ask, why: &'static str) -> Result<(), StoreError> {
-        self.settle(running, ask, move |s, found| match found.approval.standing {
-            Standing::Denied => Ok(()),
-            _ => s.withdraw_approval(&found.approval.id, why),
-        })
-        .await
-    }
-
-    /// Ends the request for a call, if there is one, and wakes whoever else waits for it.
-    async fn settle(
-        &self,
-        running: &Running,
-        ask: &Ask,
-        end: impl FnOnce(&Store, &Match) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let (task, key) = (running.task.id.clone(), ask.key.clone());
-        let settled = self.0.store.call(move |s| {
-            let Some(found) = s.approval_for_call(&task, &key)? else { return Ok(None) };
-            end(s, &found)?;
-            Ok(Some(found.approval.id))
-        });
-        if let Some(approval) = settled.await? {
-            self.tell_decided(&approval);
+    /// What a call found that policies allow by now: an approval for it must not lie about for later, and a person's refusal
+    /// stands. `Some`: that refusal.
+    pub(super) async fn use_up(&self, running: &Running, ask: &Ask, judgment: &Judgment) -> Result<Option<String>, StoreError> {
+        let Some(found) = self.found(running, ask).await? else { return Ok(None) };
+        if found.is_refused() {
+            return Ok(Some(self.denial(&found.approval.id, Some(&ask.key)).await?));
         }
+        let (id, item, decision) = (found.approval.id.clone(), found.item, judgment.decision.to_string());
+        let is_open = found.approval.standing == Standing::Open;
+        let used = self.0.store.call(move |s| {
+            if is_open { s.withdraw_item(&id, item, "a policy allows it now") } else { s.consume_approval(&id, item, &decision) }
+        });
+        match used.await {
+            // A conflict: used or ended by another at the same time.
+            Ok(()) | Err(StoreError::Conflict { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        self.tell_decided(&found.approval.id);
+        Ok(None)
+    }
+
+    /// Policies refuse a call: nothing asks for it any more.
+    pub(super) async fn withdraw_for(&self, running: &Running, ask: &Ask, why: &'static str) -> Result<(), StoreError> {
+        let Some(found) = self.found(running, ask).await?.filter(|found| !found.is_refused()) else { return Ok(()) };
+        self.withdraw(&found, why.to_owned()).await
+    }
+
+    /// Ends an item, and wakes whoever waits for its request.
+    pub(super) async fn withdraw(&self, found: &Match, why: String) -> Result<(), StoreError> {
+        let (id, item) = (found.approval.id.clone(), found.item);
+        self.0.store.call(move |s| s.withdraw_item(&id, item, &why)).await?;
+        self.tell_decided(&found.approval.id);
         Ok(())
+    }
+
+    pub(super) async fn found(&self, running: &Running, ask: &Ask) -> Result<Option<Match>, StoreError> {
+        let (task, key) = (running.task.id.clone(), ask.key.clone());
+        self.0.store.call(move |s| s.approval_for_call(&task, &key)).await
     }
 
     /// Lets the call go unanswered: it stays open for people. What its agent is told.

@@ -52,6 +52,11 @@ impl Held {
         Ok(Some(guard))
     }
 
+    /// It waits for another request now.
+    pub(super) fn waits_for(&mut self, approval: &ApprovalId) {
+        self.approval = approval.clone();
+    }
+
     pub(super) async fn leave(mut self) {
         if let Some(running) = self.running.take() {
             let keeper = self.keeper.clone();

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
-use super::ask::{Ask, refusal};
+use super::ask::{Ask, item_of, refusal};
 use super::held::Held;
 use super::running::Running;
 use super::shown;
@@ -162,14 +162,16 @@ impl Gatekeeper {
                     break Passed::Refused(refusal(&findings));
                 }
                 Verdict::Allow { .. } => {
-                    self.use_up(running, ask, &judgment).await?;
+                    if let Some(refused) = self.use_up(running, ask, &judgment).await? {
+                        break Passed::Refused(refused);
+                    }
                     break judgment.cleared().map_or_else(|_| Passed::Refused("refused".into()), Passed::Cleared);
                 }
                 Verdict::NeedsApproval(demand) => demand,
             };
             let approval = match self.standing_request(running, ask, &judgment, &demand).await? {
                 Found::Usable(approval, item) => {
-                    match consume(&self.0.store, &approval.id, item, judgment.decision.as_str()).await {
+                    match consume(&self.0.store, &approval, item, judgment.decision.as_str()).await {
                         Ok(consumed) => break released(judgment, &consumed),
                         Err(StoreError::Conflict { .. }) => continue,
                         Err(e) => return Err(e),
@@ -178,11 +180,12 @@ impl Gatekeeper {
                 Found::Refused(message) => break Passed::Refused(message),
                 Found::Waiting(approval) => approval,
             };
-            if held.is_none() {
-                match Held::enter(self, running, &approval).await? {
+            match &mut held {
+                Some(held) => held.waits_for(&approval),
+                None => match Held::enter(self, running, &approval).await? {
                     Some(guard) => held = Some(guard),
                     None => break Passed::Parked(approval.clone(), self.park(running, &approval)),
-                }
+                },
             }
             match self.wait(&approval, &mut changes, deadline).await? {
                 Standing::Approved => {}
@@ -213,11 +216,9 @@ impl Gatekeeper {
         demand: &Demand,
     ) -> Result<Found, StoreError> {
         let requirements = self.requirements(demand);
-        let (task, key) = (running.task.id.clone(), ask.key.clone());
-        if let Some(found) = self.0.store.call(move |s| s.approval_for_call(&task, &key)).await? {
-            let approval = found.approval;
-            let is_refused = approval.standing != Standing::Open && approval.refusal_of(found.item).is_some();
-            if approval.standing == Standing::Denied || is_refused {
+        if let Some(found) = self.found(running, ask).await? {
+            let approval = &found.approval;
+            if found.is_refused() {
                 return Ok(Found::Refused(self.denial(&approval.id, Some(&ask.key)).await?));
             }
             let item = &approval.items[found.item];
@@ -229,18 +230,16 @@ impl Gatekeeper {
                 &requirements,
                 demand,
             ) {
-                Ok(()) if approval.standing == Standing::Approved => return Ok(Found::Usable(Box::new(approval), found.item)),
-                Ok(()) => return Ok(Found::Waiting(approval.id)),
-                Err(why) => {
-                    let (id, why) = (approval.id.clone(), format!("asked again: {why:?}"));
-                    self.0.store.call(move |s| s.withdraw_approval(&id, &why)).await?;
-                    self.tell_decided(&approval.id);
+                Ok(()) if approval.standing == Standing::Approved => {
+                    return Ok(Found::Usable(approval.id.clone(), found.item));
                 }
+                Ok(()) => return Ok(Found::Waiting(approval.id.clone())),
+                Err(why) => self.withdraw(&found, format!("asked again: {why:?}")).await?,
             }
         }
-        let item = self.item(running, ask, judgment, demand).await?;
+        let items = self.beside_approved(running, vec![item_of(ask, judgment, &demand.findings)]).await?;
         let seen = shown::demand(demand, &ask.subject, &judgment.findings);
-        let request = self.request(running, judgment, &seen, vec![item]);
+        let request = self.request(running, judgment, &seen, items);
         let id = request.id.clone();
         match self.0.store.call(move |s| s.request_approval(&request)).await {
             // Asked by somebody else between the look and the write: the next round finds theirs.
@@ -276,6 +275,7 @@ impl Gatekeeper {
             decided_ms: None,
             reason: None,
             votes: Vec::new(),
+            withdrawn: std::collections::BTreeSet::new(),
         }
     }
 
@@ -340,7 +340,7 @@ impl Gatekeeper {
 
 /// What a call finds when it asks.
 enum Found {
-    Usable(Box<Approval>, usize),
+    Usable(ApprovalId, usize),
     Waiting(ApprovalId),
     Refused(String),
 }

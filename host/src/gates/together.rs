@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::ask::{Ask, ask_call, merge_demands};
+use super::ask::{Ask, ask_call, item_of, merge_demands};
 use super::keeper::Gatekeeper;
 use super::running::Running;
 use super::shown;
@@ -12,9 +12,7 @@ use super::{CallVerdict, ToolCall};
 use crate::policy::Judgment;
 use crate::policy::contract::{Demand, Verdict};
 use crate::store::StoreError;
-
-/// Items of one request: no person reads more.
-const MAX_ITEMS: usize = 32;
+use crate::store::approvals::MAX_ITEMS;
 
 impl Gatekeeper {
     /// A verdict for each, in the order of the calls.
@@ -40,16 +38,13 @@ impl Gatekeeper {
         let mut wanting: Vec<(&Ask, &Judgment, &Demand)> = Vec::new();
         for (ask, judgment) in judged {
             let Verdict::NeedsApproval(demand) = &judgment.verdict else { continue };
-            let (task, key) = (running.task.id.clone(), ask.key.clone());
-            if self.store().call(move |s| s.approval_for_call(&task, &key)).await?.is_none() {
+            if self.found(running, ask).await?.is_none() {
                 wanting.push((ask, judgment, demand));
             }
         }
         let [_, .., (_, last, _)] = wanting.as_slice() else { return Ok(()) };
-        let mut items = Vec::new();
-        for (ask, judgment, demand) in &wanting {
-            items.push(self.item(running, ask, judgment, demand).await?);
-        }
+        let items = wanting.iter().map(|(ask, judgment, demand)| item_of(ask, judgment, &demand.findings)).collect();
+        let items = self.beside_approved(running, items).await?;
         let seen = |(ask, judgment, demand): &(&Ask, &Judgment, &Demand)| shown::demand(demand, &ask.subject, &judgment.findings);
         let demands: Vec<Demand> = wanting.iter().map(seen).collect();
         let request = self.request(running, last, &merge_demands(&demands, self), items);

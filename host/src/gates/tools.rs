@@ -98,6 +98,16 @@ pub fn more(subject: &ToolCallSubject) -> String {
     arguments.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether an argument of this name is the command of a shell tool.
+pub(crate) fn names_command(key: &str) -> bool {
+    SHELL_ARGUMENTS.contains(&key)
+}
+
+/// Whether a tool types into a command that runs, in place of beginning one.
+pub(crate) fn is_typing(tool: &str) -> bool {
+    ["write_stdin", "process"].contains(&bare_name(tool).as_str())
+}
+
 /// Without the prefix that agents give to tools of MCP servers.
 pub(crate) fn bare_name(tool: &str) -> String {
     tool.rsplit("__").next().unwrap_or(tool).to_ascii_lowercase()

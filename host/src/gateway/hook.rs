@@ -59,7 +59,8 @@ pub(in crate::gateway) async fn ask(State(shared): State<Arc<Shared>>, headers: 
             let wait = Duration::from_secs(asked.wait_s.min(MAX_WAIT_S));
             let id = asked.call_id.unwrap_or_default();
             let call = ToolCall { id, tool: asked.tool, arguments: asked.arguments, working_directory: asked.working_directory };
-            if session.released.take(&call) {
+            let workspace = shared.gates.workspace(&session.task).unwrap_or_default();
+            if session.released.take(&call, &workspace) {
                 return Ok(Json(json!({"verdict": "run"})));
             }
             // The gateway's release of the same id is on record already; this is another.

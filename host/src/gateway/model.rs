@@ -56,6 +56,11 @@ impl Draft {
     }
 }
 
+/// Whether an argument of this name says where a call runs.
+pub(in crate::gateway) fn names_directory(key: &str) -> bool {
+    DIRECTORY_KEYS.contains(&key)
+}
+
 /// The directory that arguments name.
 pub(in crate::gateway) fn named_directory(arguments: &Value) -> Option<&str> {
     DIRECTORY_KEYS.iter().find_map(|key| arguments.get(key)?.as_str())
@@ -67,7 +72,10 @@ pub(in crate::gateway) fn parse_arguments(text: &str) -> Result<Value, String> {
         return Ok(Value::Object(Map::new()));
     }
     let unique: Unique = serde_json::from_str(text).map_err(|e| format!("its arguments are no valid JSON ({e})"))?;
-    if let Unique(Some(key)) = unique {
+    if unique.has_wide_number {
+        return Err("its arguments hold a number beyond 64 bits, which readers take for different numbers".into());
+    }
+    if let Some(key) = unique.twice {
         return Err(format!("its arguments hold the key '{}' twice", key.chars().take(80).collect::<String>()));
     }
     let value: Value = serde_json::from_str(text).map_err(|e| format!("its arguments are no valid JSON ({e})"))?;
@@ -90,8 +98,8 @@ pub(in crate::gateway) fn readable_arguments(text: &str) -> Option<Value> {
 
 /// A JSON object in which no object holds a key twice: every reader reads it alike.
 pub(in crate::gateway) fn unique_object(text: &str) -> Option<Map<String, Value>> {
-    let Unique(None) = serde_json::from_str(text).ok()? else { return None };
-    serde_json::from_str(text).ok()
+    let read: Unique = serde_json::from_str(text).ok()?;
+    if read.twice.is_some() { None } else { serde_json::from_str(text).ok() }
 }
 
 /// One event of a dialect whose events say their type: that, its data on one line, and what it says.
@@ -138,8 +146,21 @@ pub(in crate::gateway) fn resembles_call(value: &Value) -> bool {
     }
 }
 
-/// Reads any JSON and finds a key that an object holds twice.
-struct Unique(Option<String>);
+/// What a reading of any JSON finds that readers may take differently.
+#[derive(Default)]
+struct Unique {
+    /// A key that an object holds twice.
+    twice: Option<String>,
+    /// Whether it holds a number that no 64-bit integer is and no fraction: some keep its digits, others round it.
+    has_wide_number: bool,
+}
+
+impl Unique {
+    fn add(&mut self, more: Self) {
+        self.twice = self.twice.take().or(more.twice);
+        self.has_wide_number |= more.has_wide_number;
+    }
+}
 
 impl<'de> serde::Deserialize<'de> for Unique {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -156,39 +177,41 @@ impl<'de> serde::de::Visitor<'de> for UniqueVisitor {
         f.write_str("JSON")
     }
     fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
-        Ok(Unique(None))
+        Ok(Unique::default())
     }
     fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
-        Ok(Unique(None))
+        Ok(Unique::default())
     }
     fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
-        Ok(Unique(None))
+        Ok(Unique::default())
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
-        Ok(Unique(None))
+    fn visit_f64<E>(self, number: f64) -> Result<Unique, E> {
+        // Integers of 64 bits come as such.
+        const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+        Ok(Unique { has_wide_number: number.abs() >= TWO_TO_63, ..Unique::default() })
     }
     fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
-        Ok(Unique(None))
+        Ok(Unique::default())
     }
     fn visit_unit<E>(self) -> Result<Unique, E> {
-        Ok(Unique(None))
+        Ok(Unique::default())
     }
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Unique, A::Error> {
-        let mut twice = None;
-        while let Some(Unique(found)) = items.next_element()? {
-            twice = twice.or(found);
+        let mut all = Unique::default();
+        while let Some(found) = items.next_element()? {
+            all.add(found);
         }
-        Ok(Unique(twice))
+        Ok(all)
     }
     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Unique, A::Error> {
-        let (mut seen, mut twice) = (std::collections::HashSet::new(), None);
-        while let Some((key, Unique(found))) = entries.next_entry::<String, Unique>()? {
-            twice = twice.or(found);
+        let (mut seen, mut all) = (std::collections::HashSet::new(), Unique::default());
+        while let Some((key, found)) = entries.next_entry::<String, Unique>()? {
+            all.add(found);
             if !seen.insert(key.clone()) {
-                twice = twice.or(Some(key));
+                all.twice.get_or_insert(key);
             }
         }
-        Ok(Unique(twice))
+        Ok(all)
     }
 }
 
@@ -199,6 +222,11 @@ mod tests {
     #[test]
     fn arguments_that_parsers_may_read_differently_are_refused() {
         assert_eq!(parse_arguments(" "), Ok(serde_json::json!({})));
+        for good in
+            [r#"{"a":18446744073709551615,"b":-9223372036854775808,"c":1.5e3,"d":"100000000000000000001 \\"}"#, r#"{"a\\":1}"#]
+        {
+            assert!(parse_arguments(good).is_ok(), "{good}");
+        }
         assert_eq!(parse_arguments(r#"{"a":[{"b":1},{"b":2.5}]}"#), Ok(serde_json::json!({"a": [{"b": 1}, {"b": 2.5}]})));
         for bad in [
             r#"{"command":"ls","command":"rm -rf /"}"#,
@@ -208,6 +236,9 @@ mod tests {
             r#""ls""#,
             r#"{"a":"\ud800"}"#,
             "{} {}",
+            r#"{"account":100000000000000000001}"#,
+            r#"{"a":"\"","b":[-99999999999999999999]}"#,
+            r#"{"a":1e30}"#,
         ] {
             assert!(parse_arguments(bad).is_err(), "{bad}");
         }

@@ -144,6 +144,7 @@ impl Pipeline {
             decided_ms: None,
             reason: None,
             votes: Vec::new(),
+            withdrawn: std::collections::BTreeSet::new(),
             ..approval.clone()
         };
         let (old, why) = (approval.id.clone(), why.to_owned());

@@ -99,7 +99,7 @@ impl Service {
             Decision::Approve { only, reason } => {
                 let mut refused = others(only.as_deref(), approval.items.len())?;
                 // What another has refused stays so.
-                refused.retain(|item| approval.refusal_of(*item).is_none());
+                refused.retain(|item| approval.refusal_of(*item).is_none() && !approval.withdrawn.contains(item));
                 if !refused.is_empty() && reason.trim().is_empty() {
                     let count = refused.len();
                     return Err(ServiceError::Invalid(format!(
@@ -162,6 +162,7 @@ fn view(who: &Principal, approval: &Approval, task: &Task) -> ApprovalView {
     let item = |(at, i): (usize, &Item)| ApprovalItem {
         number: at + 1,
         refused: approval.refusal_of(at).is_some(),
+        withdrawn: approval.withdrawn.contains(&at),
         title: i.title.clone(),
         content: i.content.clone(),
         arguments: i.arguments.clone(),

@@ -252,6 +252,7 @@ impl Service {
             decided_ms: None,
             reason: None,
             votes: Vec::new(),
+            withdrawn: std::collections::BTreeSet::new(),
         }
     }
 }

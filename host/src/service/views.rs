@@ -211,6 +211,9 @@ pub struct ApprovalItem {
     /// Whether somebody refused it, so that it will not pass whatever becomes of the rest.
     #[serde(default)]
     pub refused: bool,
+    /// Whether nothing asks for it any more, so that no decision is needed.
+    #[serde(default)]
+    pub withdrawn: bool,
     /// Tool name, or `prompt`, or `output`.
     pub title: String,
     /// Exact text: the shell command, the arguments, the prompt.

@@ -1,6 +1,8 @@
 //! Requests for approval, votes, and their single use.
 
-use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
+use std::collections::BTreeSet;
+
+use rusqlite::{Row, Transaction, named_params};
 use serde_json::json;
 
 use super::audit::append_audit;
@@ -18,7 +20,9 @@ use crate::task::state::Happening;
 const MAX_OPEN_PER_TASK: u64 = 32;
 
 /// Of an approved request's items: those that may pass, and have not.
-const UNUSED: &str = "consumed_ms IS NULL AND NOT refused";
+const UNUSED: &str = "consumed_ms IS NULL AND NOT refused AND NOT withdrawn";
+/// Items of one request: no person reads more.
+pub const MAX_ITEMS: usize = 100;
 
 /// A request that is about to be stored: standing `open`, no votes.
 pub type NewApproval = Approval;
@@ -32,6 +36,14 @@ pub struct Match {
     pub item: usize,
 }
 
+impl Match {
+    /// Whether a person said no to it. That stands for this call in this task, whatever else becomes of the request.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.approval.refusal_of(self.item).is_some()
+    }
+}
+
 impl Store {
     /// Asks: one request per call; a conflict where one is open already.
     pub fn request_approval(&self, new: &NewApproval) -> Result<(), StoreError> {
@@ -40,7 +52,8 @@ impl Store {
                 return Err(StoreError::Ended { what: format!("task {}", new.task) });
             }
             for item in &new.items {
-                if matching(tx, &new.task, &item.call_key, "a.status = 'open'")?.is_some() {
+                // Asked already, or answered for good.
+                if speaking(tx, &new.task, &item.call_key)?.iter().any(|row| row.refused || row.status == "open") {
                     return Err(StoreError::Conflict { what: "the list of open requests".into() });
                 }
             }
@@ -66,10 +79,9 @@ impl Store {
         })
     }
 
-    /// The request that a call can use, wait for, or was refused by: approved and unused before open before refused.
+    /// The request that a call was refused by, can use, or waits for.
     pub fn approval_for_call(&self, task: &TaskId, call_key: &str) -> Result<Option<Match>, StoreError> {
-        const SPEAKS: &str = "a.status IN ('open', 'approved', 'denied') OR (a.status = 'consumed' AND i.refused)";
-        self.read(|tx| matching(tx, task, call_key, SPEAKS))
+        self.read(|tx| matching(tx, task, call_key))
     }
 
     /// Approved items of a task that are not used yet.
@@ -105,9 +117,8 @@ impl Store {
                 ],
             )?;
             approval.votes.push(vote.clone());
-            let items = approval.items.len();
-            let standing = tally(items, &approval.requirements, &approval.votes);
-            for item in (0..items).filter(|item| vote.refuses(*item)) {
+            let standing = tally(&approval.live(), &approval.requirements, &approval.votes);
+            for item in (0..approval.items.len()).filter(|item| vote.refuses(*item)) {
                 tx.execute(
                     "UPDATE approval_item SET refused = 1 WHERE approval = ?1 AND item = ?2",
                     rusqlite::params![id.as_str(), signed(item as u64)],
@@ -185,6 +196,26 @@ impl Store {
         })
     }
 
+    /// Ends an item that nothing asks for any more, and with the last that could pass its request.
+    pub fn withdraw_item(&self, id: &ApprovalId, item: usize, reason: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let mut approval = read_one(tx, id)?;
+            if !matches!(approval.standing, Standing::Open | Standing::Approved) {
+                return Ok(());
+            }
+            tx.execute(
+                "UPDATE approval_item SET withdrawn = 1 WHERE approval = ?1 AND item = ?2 AND consumed_ms IS NULL",
+                rusqlite::params![id.as_str(), signed(item as u64)],
+            )?;
+            let body = json!({ "approval": id.as_str(), "item": item, "reason": reason });
+            append_audit(tx, "approval.withdrawn", "coda", &approval.tenant, Some(&approval.task), &body)?;
+            if let Some(standing) = spent(tx, id)? {
+                settle(tx, &mut approval, standing, env::now_ms(), Some(reason))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Ends a request that nothing asks for any more.
     pub fn withdraw_approval(&self, id: &ApprovalId, reason: &str) -> Result<(), StoreError> {
         self.write(|tx| withdraw(tx, id, reason))
@@ -238,16 +269,27 @@ fn consume(tx: &Transaction<'_>, id: &ApprovalId, item: usize, decision: &str) -
     if changed != 1 {
         return Err(StoreError::Conflict { what: format!("item {item} of request {id}") });
     }
-    let left: i64 =
-        tx.query_row(&format!("SELECT count(*) FROM approval_item WHERE approval = ?1 AND {UNUSED}"), [id.as_str()], |r| {
-            r.get(0)
-        })?;
-    if left == 0 {
-        settle(tx, &mut approval, Standing::Consumed, now, None)?;
+    if let Some(standing) = spent(tx, id)? {
+        settle(tx, &mut approval, standing, now, None)?;
     }
     let body = json!({ "approval": id.as_str(), "item": item, "decision": decision, "binding": approval.binding() });
     append_audit(tx, "approval.consumed", "coda", &approval.tenant, Some(&approval.task), &body)?;
     Ok(approval.task)
+}
+
+/// How a request ends that has no item left which could pass.
+fn spent(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Option<Standing>, StoreError> {
+    let sql = format!(
+        "SELECT coalesce(sum({UNUSED}), 0), count(consumed_ms), coalesce(sum(refused), 0) FROM approval_item WHERE approval = ?1"
+    );
+    let (left, used, refused): (i64, i64, i64) =
+        tx.query_row(&sql, [id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(match (left, used, refused) {
+        (1.., _, _) => None,
+        (_, 1.., _) => Some(Standing::Consumed),
+        (_, _, 1..) => Some(Standing::Denied),
+        _ => Some(Standing::Withdrawn),
+    })
 }
 
 /// As `withdraw_approval`, inside another verb's transaction.
@@ -284,21 +326,38 @@ fn settle(
     Ok(())
 }
 
-/// `which`: a condition on the request `a` and its item `i`.
-fn matching(tx: &Transaction<'_>, task: &TaskId, call_key: &str, which: &str) -> Result<Option<Match>, StoreError> {
-    let sql = format!(
-        "SELECT a.id, i.item FROM approval a JOIN approval_item i ON i.approval = a.id WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL AND a.expires_ms > ?3 \
-         AND ({which}) \
-         ORDER BY CASE a.status WHEN 'approved' THEN i.refused * 2 WHEN 'open' THEN 1 ELSE 2 END, a.created_ms, i.item LIMIT 1"
-    );
-    let found = tx
-        .query_row(&sql, rusqlite::params![task.as_str(), call_key, signed(env::now_ms())], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))
-        })
-        .optional()?;
-    let Some((id, item)) = found else { return Ok(None) };
-    let id = ApprovalId::parse(&id).map_err(|e| StoreError::Corrupt { what: "approval id".into(), why: e.to_string() })?;
-    Ok(Some(Match { approval: read_one(tx, &id)?, item: item as usize }))
+/// An item that speaks about a call: one that a person refused, or one that waits or can be used.
+struct Speaking {
+    approval: String,
+    item: u32,
+    status: String,
+    refused: bool,
+}
+
+/// All of a call, the oldest first.
+fn speaking(tx: &Transaction<'_>, task: &TaskId, call_key: &str) -> Result<Vec<Speaking>, StoreError> {
+    const SQL: &str = "SELECT a.id, i.item, a.status, i.refused FROM approval a JOIN approval_item i ON i.approval = a.id \
+        WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL AND NOT i.withdrawn AND a.expires_ms > ?3 \
+        AND (i.refused OR a.status IN ('open', 'approved')) ORDER BY a.created_ms, a.rowid, i.item";
+    let mut statement = tx.prepare_cached(SQL)?;
+    let rows = statement.query_map(rusqlite::params![task.as_str(), call_key, signed(env::now_ms())], |row| {
+        Ok(Speaking { approval: row.get(0)?, item: row.get(1)?, status: row.get(2)?, refused: row.get(3)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What counts of them: a refusal first, unless the same request holds the same call once more and people approved that;
+/// then what can be used; then what waits.
+fn matching(tx: &Transaction<'_>, task: &TaskId, call_key: &str) -> Result<Option<Match>, StoreError> {
+    let rows = speaking(tx, task, call_key)?;
+    let usable = |row: &&Speaking| !row.refused && row.status == "approved";
+    let found = match rows.iter().find(|row| row.refused) {
+        Some(refused) => rows.iter().filter(|row| row.approval == refused.approval).find(usable).or(Some(refused)),
+        None => rows.iter().find(usable).or_else(|| rows.first()),
+    };
+    let Some(Speaking { approval, item, .. }) = found else { return Ok(None) };
+    let id = ApprovalId::parse(approval).map_err(|e| StoreError::Corrupt { what: "approval id".into(), why: e.to_string() })?;
+    Ok(Some(Match { approval: read_one(tx, &id)?, item: *item as usize }))
 }
 
 /// Adds a request inside another verb's transaction.
@@ -335,7 +394,7 @@ fn collect(tx: &Transaction<'_>, sql: &str, parameters: impl rusqlite::Params) -
     let rows = statement.query_map(parameters, |row| Ok(read(row)))?;
     let mut approvals = rows.map(|row| row?).collect::<Result<Vec<Approval>, StoreError>>()?;
     for approval in &mut approvals {
-        approval.votes = votes(tx, &approval.id)?;
+        complete(tx, approval)?;
     }
     Ok(approvals)
 }
@@ -346,7 +405,16 @@ fn read_one(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Approval, StoreErro
         .ok_or_else(|| StoreError::NotFound { what: format!("approval {id}") })
 }
 
-pub(super) fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, StoreError> {
+/// Adds what lies in other tables.
+pub(super) fn complete(tx: &Transaction<'_>, approval: &mut Approval) -> Result<(), StoreError> {
+    approval.votes = votes(tx, &approval.id)?;
+    let mut statement = tx.prepare_cached("SELECT item FROM approval_item WHERE approval = ?1 AND withdrawn")?;
+    let items = statement.query_map([approval.id.as_str()], |row| row.get::<_, u32>(0))?;
+    approval.withdrawn = items.map(|item| Ok(item? as usize)).collect::<Result<_, rusqlite::Error>>()?;
+    Ok(())
+}
+
+fn votes(tx: &Transaction<'_>, id: &ApprovalId) -> Result<Vec<Vote>, StoreError> {
     let mut statement = tx.prepare_cached(
         "SELECT principal, roles, approve, refused, reason, time_ms FROM vote WHERE approval = ?1 ORDER BY time_ms, principal",
     )?;
@@ -385,5 +453,6 @@ pub(super) fn read(row: &Row<'_>) -> Result<Approval, StoreError> {
         decided_ms: unsigned_opt(row, "decided_ms")?,
         reason: row.get("reason")?,
         votes: Vec::new(),
+        withdrawn: BTreeSet::new(),
     })
 }

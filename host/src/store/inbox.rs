@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params_from_iter};
 
-use super::approvals::{read as read_approval, votes};
+use super::approvals::{complete, read as read_approval};
 use super::row::{signed, unsigned};
 use super::tasks::{COLUMNS, get, read};
 use super::{Store, StoreError};
@@ -176,7 +176,7 @@ impl Store {
 
 fn with_votes(tx: &Transaction<'_>, mut found: Vec<(Approval, Task)>) -> Result<Vec<(Approval, Task)>, StoreError> {
     for (approval, _) in &mut found {
-        approval.votes = votes(tx, &approval.id)?;
+        complete(tx, approval)?;
     }
     Ok(found)
 }

@@ -14,7 +14,7 @@ use super::decisions::DecisionRecord;
 use super::inbox::Scope;
 use super::tasks::Patch;
 use super::{Store, StoreError};
-use crate::approval::request::{Approval, Item, Standing, call_key};
+use crate::approval::request::{Approval, Item, Standing, Vote, call_key};
 use crate::env;
 use crate::id::{ApprovalId, DecisionId, SessionId, TaskId};
 use crate::identity::{ClientInfo, DEFAULT_TENANT};
@@ -113,6 +113,7 @@ fn request(task: &Task, role: &str) -> Approval {
         decided_ms: None,
         reason: None,
         votes: Vec::new(),
+        withdrawn: std::collections::BTreeSet::new(),
     }
 }
 
@@ -217,6 +218,52 @@ fn a_task_whose_row_does_not_read_back_leaves_the_queue() {
     let reason = Reason { by: EndedBy::Limit, code: "unreadable".into(), text: "gone".into() };
     stand.store.give_up_unreadable(&broken.id, &reason).expect("given up");
     assert!(stand.store.queue(5).expect("a queue").is_empty());
+}
+
+/// Asks about these calls at once, and lets one person approve them all but those.
+fn decided(stand: &Stand, task: &Task, calls: &[&str], refused: &[usize]) -> Approval {
+    let one = request(task, "approver");
+    let items = calls.iter().map(|call| Item { call_key: (*call).into(), ..one.items[0].clone() }).collect();
+    let asked = Approval { items, gate: Gate::ToolCall, ..one };
+    stand.store.request_approval(&asked).expect("asked");
+    let vote = Vote {
+        principal: "ann".into(),
+        roles: vec!["approver".into()],
+        approve: true,
+        refused: refused.iter().copied().collect(),
+        reason: "not this one".into(),
+        time_ms: env::now_ms(),
+    };
+    stand.store.vote(&asked.id, &vote, "login").expect("decided")
+}
+
+#[test]
+fn what_becomes_of_one_call_changes_nothing_for_those_beside_it() {
+    let stand = Stand::new();
+    let task = task("pat");
+    stand.accept(&task);
+    let speaks = |call: &str| stand.store.approval_for_call(&task.id, call).expect("it reads").expect("something speaks");
+
+    let approved = decided(&stand, &task, &["a", "b"], &[]);
+    stand.store.withdraw_item(&approved.id, 0, "asked again").expect("withdrawn");
+    assert!(stand.store.approval_for_call(&task.id, "a").expect("it reads").is_none(), "it can be asked about anew");
+    assert_eq!((speaks("b").approval.standing, speaks("b").item), (Standing::Approved, 1), "its approval is not lost");
+    stand.store.consume_approval(&approved.id, 1, "dec").expect("used");
+    assert_eq!(stand.store.approval(&approved.id).expect("it reads").standing, Standing::Consumed);
+
+    let partly = decided(&stand, &task, &["c", "d"], &[1]);
+    stand.store.withdraw_item(&partly.id, 0, "a policy refuses it now").expect("withdrawn");
+    assert_eq!(stand.store.approval(&partly.id).expect("it reads").standing, Standing::Denied, "nothing is left but a refusal");
+    assert!(speaks("d").is_refused(), "a refusal is not forgotten");
+    let again = stand.store.request_approval(&Approval { id: ApprovalId::new(), ..partly.clone() });
+    assert!(matches!(again, Err(StoreError::Conflict { .. })), "nor asked again: {again:?}");
+    assert!(stand.store.consume_approval(&partly.id, 1, "dec").is_err());
+
+    // The same call twice in one message, of which one may run.
+    let twice = decided(&stand, &task, &["e", "e"], &[0]);
+    assert_eq!(speaks("e").item, 1);
+    stand.store.consume_approval(&twice.id, 1, "dec").expect("used");
+    assert!(speaks("e").is_refused(), "once, and no more");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
 
 /// A test waits this long for what must happen.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Refuses what holds `destroy`, parks `later`, holds `hold` until it is let go, and allows the rest. Masks `s3cret` in
 /// results and withholds what holds `withhold`.
@@ -70,6 +70,10 @@ impl ToolGates for Gates {
     fn judge_hooked<'a>(&'a self, task: &'a TaskId, call: ToolCall, wait: Duration) -> Pending<'a, CallVerdict> {
         self.waits.lock().expect("waits").push(wait);
         Box::pin(async move { self.judge_calls(task, vec![call]).await.remove(0) })
+    }
+
+    fn workspace(&self, _: &TaskId) -> Option<std::path::PathBuf> {
+        None
     }
 
     fn note_activity(&self, _: &TaskId) {

@@ -29,6 +29,7 @@ pub(super) enum Verb {
     Consume { request: usize, item: usize },
     ConsumeAndResume { request: usize },
     Withdraw { request: usize },
+    WithdrawItem { request: usize, item: usize },
     Expire,
     Release { task: usize, call: u8, per_task: bool },
     CloseSegment,
@@ -67,16 +68,40 @@ impl KnownTask {
     }
 }
 
+#[derive(Debug, Default)]
+struct KnownItem {
+    call: u8,
+    used: bool,
+    refused: bool,
+    withdrawn: bool,
+}
+
+impl KnownItem {
+    fn may_pass(&self) -> bool {
+        !self.used && !self.refused && !self.withdrawn
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct KnownRequest {
     task: usize,
     pub(super) standing: Standing,
-    /// Call, whether it was used, and whether somebody refused it.
-    items: Vec<(u8, bool, bool)>,
+    items: Vec<KnownItem>,
     pub(super) votes: Vec<(usize, bool)>,
 }
 
 impl KnownRequest {
+    fn end_if_spent(&mut self) {
+        if self.items.iter().any(KnownItem::may_pass) {
+            return;
+        }
+        self.standing = match () {
+            () if self.items.iter().any(|item| item.used) => Standing::Consumed,
+            () if self.items.iter().any(|item| item.refused) => Standing::Denied,
+            () => Standing::Withdrawn,
+        };
+    }
+
     fn is_live(&self) -> bool {
         matches!(self.standing, Standing::Open | Standing::Approved)
     }
@@ -103,6 +128,7 @@ pub(super) fn verbs() -> impl Strategy<Value = Verb> {
         5 => (any_at(), 0..2_usize).prop_map(|(request, item)| Verb::Consume { request, item }),
         3 => any_at().prop_map(|request| Verb::ConsumeAndResume { request }),
         1 => any_at().prop_map(|request| Verb::Withdraw { request }),
+        2 => (any_at(), 0..2_usize).prop_map(|(request, item)| Verb::WithdrawItem { request, item }),
         1 => Just(Verb::Expire),
         5 => (any_at(), 0..2_u8, any::<bool>()).prop_map(|(task, call, per_task)| Verb::Release { task, call, per_task }),
         1 => Just(Verb::CloseSegment),
@@ -137,7 +163,8 @@ impl Model {
             | Verb::Vote { request, .. }
             | Verb::Consume { request, .. }
             | Verb::ConsumeAndResume { request }
-            | Verb::Withdraw { request } => *request = request.checked_rem(requests)?,
+            | Verb::Withdraw { request }
+            | Verb::WithdrawItem { request, .. } => *request = request.checked_rem(requests)?,
             Verb::Expire | Verb::CloseSegment => {}
         }
         Some(verb)
@@ -149,7 +176,9 @@ impl Model {
             Verb::Step { task, happening } => self.step(*task, happening),
             Verb::Ask { task, call } => {
                 let asked = |r: &KnownRequest| {
-                    r.task == *task && r.standing == Standing::Open && r.items.iter().any(|(c, used, _)| c == call && !used)
+                    let is_open = r.standing == Standing::Open;
+                    r.task == *task
+                        && r.items.iter().any(|i| i.call == *call && !i.used && !i.withdrawn && (is_open || i.refused))
                 };
                 match () {
                     () if self.tasks[*task].status.is_final() => Answer::Ended,
@@ -189,6 +218,16 @@ impl Model {
                 let known = &mut self.requests[*request];
                 if known.is_live() {
                     known.standing = Standing::Withdrawn;
+                }
+                Answer::Done
+            }
+            Verb::WithdrawItem { request, item } => {
+                let known = &mut self.requests[*request];
+                if known.is_live() {
+                    if let Some(item) = known.items.get_mut(*item).filter(|item| !item.used) {
+                        item.withdrawn = true;
+                    }
+                    known.end_if_spent();
                 }
                 Answer::Done
             }
@@ -263,7 +302,7 @@ impl Model {
     }
 
     fn new_request(&mut self, task: usize, calls: &[u8]) -> Answer {
-        let items = calls.iter().map(|call| (*call, false, false)).collect();
+        let items = calls.iter().map(|call| KnownItem { call: *call, ..KnownItem::default() }).collect();
         self.requests.push(KnownRequest { task, standing: Standing::Open, items, votes: Vec::new() });
         Answer::Done
     }
@@ -275,9 +314,10 @@ impl Model {
         }
         request.votes.push((who, approve));
         for (at, item) in request.items.iter_mut().enumerate() {
-            item.2 |= !approve || refuse == Some(at);
+            item.refused |= !approve || refuse == Some(at);
         }
-        if !approve || request.items.iter().all(|(_, _, refused)| *refused) {
+        let mut live = request.items.iter().filter(|item| !item.withdrawn);
+        if !approve || live.all(|item| item.refused) {
             request.standing = Standing::Denied;
         } else if request.votes.len() == NEEDED {
             request.standing = Standing::Approved;
@@ -290,13 +330,11 @@ impl Model {
             return Answer::Ended;
         }
         let request = &mut self.requests[at];
-        if request.standing != Standing::Approved || request.items.get(item).is_none_or(|(_, used, refused)| *used || *refused) {
+        if request.standing != Standing::Approved || request.items.get(item).is_none_or(|item| !item.may_pass()) {
             return Answer::Conflict;
         }
-        request.items[item].1 = true;
-        if request.items.iter().all(|(_, used, refused)| *used || *refused) {
-            request.standing = Standing::Consumed;
-        }
+        request.items[item].used = true;
+        request.end_if_spent();
         Answer::Done
     }
 
@@ -316,9 +354,7 @@ impl Model {
     pub(super) fn unused_grants(&self, task: usize) -> Vec<(usize, usize)> {
         let of_task = self.requests.iter().enumerate().filter(|(_, r)| r.task == task && r.standing == Standing::Approved);
         of_task
-            .flat_map(|(at, r)| {
-                r.items.iter().enumerate().filter(|(_, (_, used, refused))| !used && !refused).map(move |(item, _)| (at, item))
-            })
+            .flat_map(|(at, r)| r.items.iter().enumerate().filter(|(_, item)| item.may_pass()).map(move |(item, _)| (at, item)))
             .collect()
     }
 

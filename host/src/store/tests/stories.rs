@@ -75,6 +75,7 @@ impl Stand {
             Verb::Consume { request, item } => store.consume_approval(&self.requests[*request], *item, "dec"),
             Verb::ConsumeAndResume { request } => store.consume_and_resume(&self.requests[*request], "dec", None),
             Verb::Withdraw { request } => store.withdraw_approval(&self.requests[*request], "nobody asks"),
+            Verb::WithdrawItem { request, item } => store.withdraw_item(&self.requests[*request], *item, "nobody asks"),
             Verb::Expire => store.expire_approvals(NEVER_MS + 1).map(drop),
             Verb::Release { task, call, per_task } => {
                 let once = if *per_task { Once::PerTask } else { Once::PerAttempt };
@@ -263,6 +264,7 @@ fn request(task: &TaskId, calls: &[u8]) -> Approval {
         decided_ms: None,
         reason: None,
         votes: Vec::new(),
+        withdrawn: std::collections::BTreeSet::new(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The queue of requests, one request with what exactly would pass, and the form that decides it.
 
+use std::time::Instant;
+
 use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 
-use super::content::{difference, exact, visible};
+use super::content::{deadline, difference, exact, visible};
 use super::{Head, clock, page, refusal, relative, sentence};
 use crate::id::ApprovalId;
 use crate::identity::Principal;
@@ -143,7 +145,7 @@ pub(super) async fn decide(
 
 /// One request, whole.
 pub(super) fn approval_page(who: &Principal, view: &ApprovalView, mistake: Option<&Mistake<'_>>) -> Markup {
-    let chosen = mistake.and_then(|mistake| mistake.chosen.as_deref());
+    let of = Items { view, chosen: mistake.and_then(|mistake| mistake.chosen.as_deref()), deadline: deadline() };
     let content = html! {
         div.row { (badge(view)) span.hint { (gate(view)) } }
         h1 { (visible(&headline(&view.demand))) }
@@ -152,7 +154,7 @@ pub(super) fn approval_page(who: &Principal, view: &ApprovalView, mistake: Optio
             @if view.status == "open" { "What would pass, exactly" } @else { "What it was about, exactly" }
             @if view.items.len() > 1 { ": " (view.items.len()) " items" }
         }
-        @for item in &view.items { (item_block(item, view, chosen)) }
+        @for item in &view.items { (item_block(item, &of)) }
         (findings(view))
         (requirements(view))
         @if let Some(Mistake { words, .. }) = mistake { p.notice role="alert" { (sentence(words)) } }
@@ -175,7 +177,16 @@ fn facts(view: &ApprovalView) -> Markup {
     }
 }
 
-fn item_block(item: &ApprovalItem, view: &ApprovalView, chosen: Option<&[usize]>) -> Markup {
+/// What the items of one page have in common.
+struct Items<'a> {
+    view: &'a ApprovalView,
+    /// The numbers that a person chose, where they did.
+    chosen: Option<&'a [usize]>,
+    deadline: Instant,
+}
+
+fn item_block(item: &ApprovalItem, of: &Items<'_>) -> Markup {
+    let Items { view, chosen, .. } = of;
     let is_chosen = chosen.is_none_or(|chosen| chosen.contains(&item.number));
     let lines = item.content.lines().count().max(1);
     let is_one_of_many = view.items.len() > 1;
@@ -186,7 +197,8 @@ fn item_block(item: &ApprovalItem, view: &ApprovalView, chosen: Option<&[usize]>
                 @if is_one_of_many { span.hint { (item.number) } }
                 strong { (visible(&item.title)) }
                 @if item.refused { span.badge.denied { "refused" } }
-                @if is_choice && !item.refused {
+                @if item.withdrawn { span.badge { "not asked any more" } }
+                @if is_choice && !item.refused && !item.withdrawn {
                     label.choice { input type="checkbox" name="item" value=(item.number) form="decide" checked[is_chosen]; " may pass" }
                 }
                 span.hint { (lines) @if lines == 1 { " line, " } @else { " lines, " } (item.content.len()) " bytes" }
@@ -195,8 +207,8 @@ fn item_block(item: &ApprovalItem, view: &ApprovalView, chosen: Option<&[usize]>
             (exact(&item.content, &item.marked))
             @if let Some(before) = &item.instead_of {
                 p.hint { "This differs from what was approved before:" }
-                (difference(&before.content, &item.content))
-                @if before.arguments != item.arguments { (difference(&before.arguments, &item.arguments)) }
+                (difference(&before.content, &item.content, of.deadline))
+                @if before.arguments != item.arguments { (difference(&before.arguments, &item.arguments, of.deadline)) }
             }
             @if !item.arguments.is_empty() {
                 p.hint { "with these arguments" }

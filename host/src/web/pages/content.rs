@@ -1,11 +1,18 @@
 //! Text that people decide on, shown exactly: findings marked, and characters that hide or reorder text made visible, so
 //! that nobody approves something other than what would run.
 
+use std::time::{Duration, Instant};
+
 use maud::{Markup, html};
 use similar::ChangeTag;
 
-/// Time for one comparison; then it becomes coarser.
-const DIFFERENCE_MS: u64 = 100;
+/// Time for all comparisons of one page; then they become coarser.
+const DIFFERENCE_MS: u64 = 200;
+
+/// When those that a page begins now must be done.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + Duration::from_millis(DIFFERENCE_MS)
+}
 
 /// A stretch of the text, with the rule codes that mark it.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,9 +34,8 @@ pub(super) fn exact(text: &str, marked: &[(u32, u32, String)]) -> Markup {
 }
 
 /// What became of a text, word by word.
-pub(super) fn difference(before: &str, now: &str) -> Markup {
-    let mut config = similar::TextDiff::configure();
-    let diff = config.timeout(std::time::Duration::from_millis(DIFFERENCE_MS)).diff_words(before, now);
+pub(super) fn difference(before: &str, now: &str, deadline: Instant) -> Markup {
+    let diff = similar::TextDiff::configure().deadline(deadline).diff_words(before, now);
     html! {
         pre.exact { code {
             @for change in diff.iter_all_changes() {
@@ -114,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_difference_shows_both_sides_word_by_word() {
-        let shown = difference("rm -rf /a", "rm -rf /<b>").into_string();
+        let shown = difference("rm -rf /a", "rm -rf /<b>", deadline()).into_string();
         assert!(shown.contains("<del>"), "{shown}");
         assert!(shown.contains("<ins>") && shown.contains("&lt;b&gt;"), "{shown}");
     }

@@ -42,6 +42,7 @@ fn view(content: &str, may_decide: Result<(), String>) -> ApprovalView {
         items: vec![ApprovalItem {
             number: 1,
             refused: false,
+            withdrawn: false,
             title: "shell".into(),
             content: content.into(),
             arguments: "workdir: \"../prod\"".into(),
