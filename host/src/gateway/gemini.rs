@@ -35,8 +35,7 @@ pub(in crate::gateway) fn error(failure: &Failure) -> Value {
         429 => "RESOURCE_EXHAUSTED",
         _ => "INTERNAL",
     };
-    let own = || json!({"error": {"code": failure.status.as_u16(), "message": failure.message, "status": status}});
-    failure.said.clone().unwrap_or_else(own)
+    json!({"error": failure.words(json!({"code": failure.status.as_u16(), "message": failure.message, "status": status}))})
 }
 
 fn parts(content: &Value) -> &[Value] {

@@ -33,15 +33,12 @@ pub(in crate::gateway) fn error(failure: &Failure) -> Value {
         429 => "rate_limit_error",
         _ => "api_error",
     };
-    let own = || json!({"type": "error", "error": {"type": kind, "message": failure.message, "code": failure.code}});
-    failure.said.clone().unwrap_or_else(own)
+    json!({"type": "error", "error": failure.words(json!({"type": kind, "message": failure.message, "code": failure.code}))})
 }
 
 /// The same within a stream.
 pub(in crate::gateway) fn error_event(failure: &Failure) -> String {
-    let mut body = error(failure);
-    body["type"] = "error".into();
-    sse::named_event("error", &body.to_string())
+    sse::named_event("error", &error(failure).to_string())
 }
 
 /// A call as a block of the history.

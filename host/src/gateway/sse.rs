@@ -63,11 +63,19 @@ impl Parser {
     }
 }
 
+/// What Python's `splitlines` takes for the end of a line, beside CR and LF and what JSON allows in no text.
+const ODD_LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
 /// One event.
 pub(in crate::gateway) fn event(data: &str) -> String {
     debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
     // INVARIANT: one event leaves as one, whatever an upstream put into it; a line of its own could be another event.
-    data.split(['\n', '\r']).fold(String::new(), |out, line| out + "data: " + line + "\n") + "\n"
+    let data = data.split(['\n', '\r']).fold(String::new(), |out, line| out + "data: " + line + "\n") + "\n";
+    // Some readers end lines at these, too. In JSON they can only stand within a text, where an escape means the same.
+    if data.is_ascii() || !data.contains(ODD_LINE_ENDS) {
+        return data;
+    }
+    ODD_LINE_ENDS.iter().fold(data, |data, end| data.replace(*end, &format!("\\u{:04x}", u32::from(*end))))
 }
 
 /// One event with a name. What is no name is left out: readers go by the data.
@@ -89,6 +97,16 @@ pub(in crate::gateway) const BLANK: &str = "\n\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_one_line_to_every_reader() {
+        let text = "a\u{2028}data: {}\u{85}b\u{2029}";
+        let data = serde_json::json!({ "text": text }).to_string();
+        let event = event(&data);
+        assert!(!event.contains(ODD_LINE_ENDS), "{event}");
+        let back: serde_json::Value = serde_json::from_str(event.trim_start_matches("data: ").trim_end()).expect("JSON");
+        assert_eq!(back["text"], text, "it means the same");
+    }
 
     const STREAM: &[u8] =
         b": hello\n\ndata: {\"a\":1}\n\nevent: x\r\ndata:b\r\ndata: c\xc3\xa9\r\n\r\nid: 7\rdata: d\r\rdata: [DONE]";

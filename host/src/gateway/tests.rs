@@ -6,6 +6,7 @@ mod hermes;
 mod holds;
 mod hooks;
 mod inside;
+mod readers;
 mod refusals;
 mod results;
 mod speech;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Settings;
 use super::credential::{Credential, Source};
 use super::dialect::{Auth, Dialect, Question};
-use super::failure::Failure;
+use super::failure::{Failure, Said};
 use super::outbound::Outbound;
 
 /// An upstream's error answer is read up to this length.
@@ -205,8 +205,7 @@ async fn refused(line: &Line, token: Option<&str>, response: reqwest::Response, 
     if !status.is_client_error() && !status.is_server_error() {
         return Failure::upstream(format!("the upstream model answered with status {}", status.as_u16()));
     }
-    let text = line.mask_with(&String::from_utf8_lossy(&body), token);
-    let said = serde_json::from_str::<Value>(&text).ok().filter(Value::is_object);
+    let said = Said::read(&body, |text| line.mask_with(text, token));
     let message = format!("the upstream model answered with status {}", status.as_u16());
     Failure { said, ..Failure::new(status, "upstream_failed", message) }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::env;
 use crate::gateway::Repairs;
 use crate::gateway::dialect::{Malformed, malformed};
-use crate::gateway::model::{Draft, Message, Tokens, unique_object};
+use crate::gateway::model::{Draft, Message, Tokens, resembles_call, unique_object};
 
 /// More calls in one message are an error.
 const MAX_CALLS: usize = 128;
@@ -33,7 +33,7 @@ pub(in crate::gateway) struct StreamReader {
     tokens: Option<Tokens>,
     done: bool,
     /// Whether the calls differ from what the held chunks say.
-    pub(super) rewritten: bool,
+    pub(in crate::gateway) rewritten: bool,
 }
 
 /// A chunk that goes on at once.
@@ -105,7 +105,7 @@ impl StreamReader {
 
     /// Takes in one choice. True: the chunk is held.
     fn choice(&mut self, choice: &Value) -> Result<bool, Malformed> {
-        if choice.get("index").and_then(Value::as_u64).unwrap_or(0) != 0 {
+        if choice.get("index").is_some_and(|index| !index.is_null() && index.as_u64() != Some(0)) {
             return malformed("the upstream model sent a choice that was not asked for");
         }
         if choice.get("message").is_some_and(|m| !m.is_null()) {
@@ -116,14 +116,17 @@ impl StreamReader {
         if delta.get("function_call").is_some_and(|c| !c.is_null()) {
             return malformed("the upstream model sent a call in the older form, which the gateway does not serve");
         }
-        let text = text_of(delta.get("content"));
+        let text = text_of(delta.get("content"))?;
         self.text.push_str(&text);
-        self.keep_unknown(delta);
+        self.keep_unknown(delta)?;
         let pieces = match delta.get("tool_calls") {
             None | Some(Value::Null) => &[],
             Some(Value::Array(pieces)) => pieces.as_slice(),
             Some(_) => return malformed("the upstream model sent tool calls that are no list"),
         };
+        if !pieces.is_empty() && self.finish.is_some() {
+            return malformed("the upstream model went on with a call after its end");
+        }
         for piece in pieces {
             self.piece(piece)?;
         }
@@ -140,11 +143,14 @@ impl StreamReader {
     }
 
     /// Reasoning and the like: a message that goes back to the upstream must have them as they came.
-    fn keep_unknown(&mut self, delta: &Value) {
+    fn keep_unknown(&mut self, delta: &Value) -> Result<(), Malformed> {
         let known = ["role", "content", "tool_calls", "function_call", "refusal", "annotations", "audio"];
         let fields =
             delta.as_object().into_iter().flatten().filter(|(key, value)| !known.contains(&key.as_str()) && !value.is_null());
         for (key, value) in fields {
+            if resembles_call(value) || may_be_call(key) {
+                return malformed(format!("the upstream model sent what may be a call, as '{}'", short(key)));
+            }
             match (self.extra.get_mut(key), value) {
                 (Some(Value::String(kept)), Value::String(more)) => kept.push_str(more),
                 (Some(Value::Array(kept)), Value::Array(more)) => kept.extend_from_slice(more),
@@ -153,9 +159,18 @@ impl StreamReader {
                 }
             }
         }
+        Ok(())
     }
 
     fn piece(&mut self, piece: &Value) -> Result<(), Malformed> {
+        // Another type, or its fields beside those of a function, would be another call to some readers.
+        let is_function = piece.get("type").is_none_or(|kind| kind.is_null() || kind == "function" || kind == "");
+        let fields = piece.as_object().into_iter().flatten();
+        let known = |key: &str| matches!(key, "index" | "id" | "type" | "function");
+        let mut unknown = fields.filter(|(key, value)| !known(key) && !value.is_null());
+        if !is_function || unknown.any(|(key, value)| may_be_call(key) || resembles_call(value)) {
+            return malformed("the upstream model sent a call of a kind that the gateway does not serve");
+        }
         let id = piece.get("id").and_then(Value::as_str).unwrap_or_default();
         let index = match piece.get("index").and_then(Value::as_u64) {
             Some(index) => index,
@@ -181,11 +196,15 @@ impl StreamReader {
                 self.calls.len() - 1
             }
         };
+        // One call after the other, counted from 0, each begun with its id and name: the one order in which every reader
+        // puts the same calls together. In any other the calls are written anew.
+        self.rewritten |= at + 1 != self.calls.len() || index != at as u64;
         let draft = &mut self.calls[at].draft;
         let function = piece.get("function");
         self.rewritten |= add(&mut draft.id, Some(id)) == Added::Again;
         let name = function.and_then(|f| f.get("name")).and_then(Value::as_str);
         self.rewritten |= add(&mut draft.name, name) == Added::Again;
+        self.rewritten |= draft.id.is_empty() || draft.name.is_empty();
         match function.and_then(|f| f.get("arguments")) {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) => draft.arguments.push_str(text),
@@ -245,7 +264,7 @@ pub(in crate::gateway) struct Whole {
     pub(super) raw: String,
     pub(super) body: Value,
     /// Whether the calls differ from what the body says.
-    pub(super) rewritten: bool,
+    pub(in crate::gateway) rewritten: bool,
 }
 
 impl Whole {
@@ -262,9 +281,9 @@ impl Whole {
         if message.get("function_call").is_some_and(|c| !c.is_null()) || choice.get("delta").is_some() {
             return malformed("the upstream model's answer has a form that the gateway does not serve");
         }
-        let text = text_of(message.get("content"));
+        let text = text_of(message.get("content"))?;
         let mut reader = StreamReader::default();
-        reader.keep_unknown(message);
+        reader.keep_unknown(message)?;
         match message.get("tool_calls") {
             None | Some(Value::Null) => {}
             Some(Value::Array(calls)) => {
@@ -313,12 +332,22 @@ fn unwrap_databricks(call: &mut Draft) -> bool {
 }
 
 /// Text, also where it comes as a list of parts.
-fn text_of(content: Option<&Value>) -> String {
+fn text_of(content: Option<&Value>) -> Result<String, Malformed> {
     match content {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
-        _ => String::new(),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(parts) if resembles_call(parts) => malformed("the upstream model sent what may be a call among its text"),
+        Some(Value::Array(parts)) => Ok(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()),
+        _ => Ok(String::new()),
     }
+}
+
+/// Names of fields that hold a call in some form of the dialect.
+fn may_be_call(key: &str) -> bool {
+    ["call", "tool", "custom"].iter().any(|word| key.contains(word))
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(60).collect()
 }
 
 fn tokens(usage: Option<&Value>) -> Option<Tokens> {

@@ -1,6 +1,6 @@
 //! What the model answers, item by item. Reasoning and text go on at once; from the first call on, everything is held until
-//! the answer is complete. A call is said up to four times (in pieces, at the end of the pieces, with its item, in the
-//! whole response): where these differ, readers differ, and the answer is an error.
+//! the answer is complete. A call is said up to five times (when it begins, in pieces, at the end of the pieces, with its
+//! item, in the whole response): where these differ, readers differ, and the answer is an error.
 
 use serde_json::{Map, Value};
 
@@ -32,6 +32,8 @@ pub(super) struct Reading {
 #[derive(Debug, Default)]
 struct Slot {
     kind: String,
+    /// The item as it began.
+    begun: Option<Value>,
     /// Of a call: its arguments in pieces, and as the end of the pieces says them.
     pieces: String,
     said: Option<String>,
@@ -56,11 +58,19 @@ impl Reading {
             return Ok(None);
         }
         let (kind, data, value) = typed_event(data)?;
-        let at = value.get("output_index").and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
+        let index = value.get("output_index").filter(|index| !index.is_null());
+        let at = index.and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
+        if index.is_some() && at.is_none() {
+            return malformed("the upstream model sent an event about an item whose index is no number from 0 on");
+        }
         let mut event = Event { kind, data, value, at };
         match event.kind.as_str() {
             "response.created" | "response.in_progress" | "response.queued" => self.begin(&event.value)?,
-            "response.output_item.added" => event.at = Some(self.added(&event)?),
+            "response.output_item.added" => {
+                let at = self.added(&event)?;
+                self.slots[at].begun = event.value.get("item").cloned();
+                event.at = Some(at);
+            }
             "response.output_item.done" => event.at = Some(self.done(&event)?),
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
                 self.call(&event)?.pieces.push_str(text(&event.value, "delta"));
@@ -151,6 +161,13 @@ impl Reading {
     fn call(&mut self, event: &Event) -> Result<&mut Slot, Malformed> {
         let last = self.slots.len().checked_sub(1);
         let open = last.filter(|last| event.at.is_none_or(|at| at == *last));
+        // Some readers go by the item's id in place of its index.
+        let is_of = |slot: &Slot| {
+            let (of, begun) =
+                (text(&event.value, "item_id"), slot.begun.as_ref().map(|item| text(item, "id")).unwrap_or_default());
+            of.is_empty() || begun.is_empty() || of == begun
+        };
+        let open = open.filter(|last| is_of(&self.slots[*last]));
         match open.map(|last| &mut self.slots[last]).filter(|slot| is_call(&slot.kind) && slot.item.is_none()) {
             Some(slot) => Ok(slot),
             None => malformed("the upstream model sent a piece of a call that is not open"),
@@ -193,8 +210,9 @@ impl Reading {
             let item = slot.item.unwrap_or_default();
             if is_call(kind(&item)) {
                 let arguments = text(&item, if kind(&item) == "custom_tool_call" { "input" } else { "arguments" });
-                let differ =
-                    (!slot.pieces.is_empty() && slot.pieces != arguments) || slot.said.is_some_and(|said| said != arguments);
+                let differ = (!slot.pieces.is_empty() && slot.pieces != arguments)
+                    || slot.said.is_some_and(|said| said != arguments)
+                    || slot.begun.is_some_and(|begun| !begins(&begun, &item, &slot.pieces));
                 let id = call_id(&item);
                 if differ || id.is_empty() || self.items.iter().any(|other| is_call(kind(other)) && call_id(other) == id) {
                     return malformed("the upstream model said a call in two ways, or without an id of its own");
@@ -221,6 +239,17 @@ impl Reading {
         let wire = self.items.iter().map(wire).collect();
         Ok(Message { text, calls, wire, tokens: tokens(response.get("usage")) })
     }
+}
+
+/// Whether a call that began so is this one at its end: the same in everything but how far it had come.
+fn begins(begun: &Value, item: &Value, pieces: &str) -> bool {
+    let is_same = |(key, value): (&String, &Value)| match key.as_str() {
+        "status" => true,
+        // Nothing yet, or all of it; then pieces would be a second time.
+        "arguments" | "input" => value == "" || value.is_null() || (item.get(key) == Some(value) && pieces.is_empty()),
+        _ => value.is_null() || item.get(key) == Some(value),
+    };
+    begun.as_object().is_some_and(|fields| fields.iter().all(is_same))
 }
 
 fn tokens(usage: Option<&Value>) -> Option<Tokens> {
