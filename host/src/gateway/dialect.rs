@@ -123,12 +123,14 @@ impl Dialect {
         }
     }
 
-    /// What says on a quiet stream that it is alive.
+    /// What says on a quiet stream that it is alive: what the agents of the dialect bear longest. Codex waits for
+    /// events, which comments are not; Gemini CLI reads none that follow a comment, and Google's Python client takes one for
+    /// an error of the server.
     pub(in crate::gateway) fn keepalive(self) -> &'static str {
         match self {
-            Dialect::Chat | Dialect::Responses => sse::COMMENT,
+            Dialect::Chat => sse::COMMENT,
             Dialect::Messages => messages::PING,
-            // Google's Python client takes a comment for an error of the server.
+            Dialect::Responses => responses::PING,
             Dialect::Gemini => sse::BLANK,
         }
     }

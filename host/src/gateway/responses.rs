@@ -20,6 +20,9 @@ use super::failure::Failure;
 use super::model::{Draft, readable_arguments};
 use super::sse;
 
+/// A sign of life as this API gives it.
+pub(in crate::gateway) const PING: &str = "event: keepalive\ndata: {\"type\": \"keepalive\"}\n\n";
+
 /// A failure as the last event of a stream: both forms that clients look for.
 pub(in crate::gateway) fn error_event(failure: &Failure) -> String {
     let body = failure.openai();
