@@ -1,5 +1,5 @@
 # What people run; .ci/run runs the same. Each recipe is a script, so that it can be read and run by itself.
-.PHONY: help setup check lint test e2e kills demo score bench fuzz soak
+.PHONY: help setup check lint test e2e holds kills demo score bench fuzz soak
 
 help:         ## This list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /	/' | expand -t 10
@@ -18,6 +18,9 @@ test:         ## Everything, real agents, clients and browser included; installs
 
 e2e:          ## The real agents through every case, and the table of docs/agents.md; AGENTS=latest takes the newest releases
 	@CODA_AGENTS=$(AGENTS) CODA_AGENTS_TABLE=docs/agents.md tests/e2e/agents.sh
+
+holds:        ## How long each real agent bears a held call, a quarter of an hour, and its table in docs/agents.md
+	@CODA_AGENTS_TABLE=docs/agents.md tests/e2e/agents.sh --measure-holds
 
 kills:        ## The kill matrix with 200 kills and power cuts; CODA_KILLS and CODA_KILL_SEED say otherwise
 	@CODA_KILLS=$${CODA_KILLS:-200} cargo test --locked -p coda --test it kill:: -- --nocapture

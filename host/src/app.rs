@@ -71,9 +71,10 @@ impl App {
         }
         open_doors::say(&config).await;
         let places = Arc::new(Notify::new());
-        let gates = Gatekeeper::new(store.clone(), policies.clone(), settings::gates(&config), places.clone());
-        let gateway = Gateway::bind(settings::gateway(&config), Arc::new(gates.clone()))?;
         let executor = Executor::new(settings::executor(&config));
+        let agents = executor.agents().clone();
+        let gates = Gatekeeper::new(store.clone(), policies.clone(), agents, settings::gates(&config), places.clone());
+        let gateway = Gateway::bind(settings::gateway(&config), Arc::new(gates.clone()))?;
         let pipeline = Pipeline::new(pipeline::Parts {
             store: store.clone(),
             policies: policies.clone(),

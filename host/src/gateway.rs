@@ -74,7 +74,7 @@ pub struct Settings {
     pub max_remembered_turn_bytes: usize,
     /// How long a released call is found again by the hook of its agent; 0 = never.
     pub hook_match_s: u64,
-    /// A stream on which nothing happens gets a comment this often.
+    /// A stream on which nothing happens gets a sign of life this often.
     pub keepalive_s: u64,
     /// A turn that nobody reads any more is ended after this time, unless people are deciding about it.
     pub linger_s: u64,

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Every real agent that coda knows through every case, each in its sandbox, against a scripted model. Needs no key and, once
-# the agents are installed, no network. Minutes.
+# the agents are installed, no network. Minutes. Without arguments: all cases; and how long each bears a held
+# call, for a short time.
 #   CODA_AGENTS=latest        the newest releases instead of the tested ones: says what drifted
 #   CODA_AGENTS_TABLE=FILE    write the table of results into this page
-# Arguments go to agents.py, such as --only goose,pi --case approved.
+#   --measure-holds           instead: how long each agent bears a held call, a quarter of an hour (make holds)
+# Other arguments go to agents.py, such as --only goose,pi --case approved.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,7 +20,28 @@ export CODA_POLICY_CACHE=${CODA_POLICY_CACHE:-$cache/policies}
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/coda-agents.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-table=()
-if [ -n "${CODA_AGENTS_TABLE:-}" ]; then table=(--table "$CODA_AGENTS_TABLE"); fi
-"$cache/mcp-2.3.0/bin/python" tests/e2e/agents.py --coda "$coda" --agents "$cache/agents" --hermes "$cache/hermes-0.19.0" \
-    --work "$work" "${table[@]}" "$@"
+status=0
+# play NAME PROGRAM [ARGUMENT...]: in a folder of its own.
+play() {
+    local place=$work/$1 program=$2
+    shift 2
+    mkdir -m 700 "$place"
+    "$cache/mcp-2.3.0/bin/python" "tests/e2e/$program" --coda "$coda" --agents "$cache/agents" --hermes "$cache/hermes-0.19.0" \
+        --work "$place" "$@" || status=1
+}
+
+if [ "${1:-}" = --measure-holds ]; then
+    shift
+    if [ -n "${CODA_AGENTS_TABLE:-}" ]; then set -- --table "$CODA_AGENTS_TABLE" "$@"; fi
+    play holds holds.py "$@"
+    exit "$status"
+fi
+if [ -n "${CODA_AGENTS_TABLE:-}" ]; then
+    play cases agents.py --table "$CODA_AGENTS_TABLE" "$@"
+else
+    play cases agents.py "$@"
+fi
+if [ $# != 0 ]; then exit "$status"; fi
+play holds holds.py --way coda --for-s 20 --every-s 4
+
+exit "$status"

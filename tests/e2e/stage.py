@@ -25,7 +25,7 @@ class Stage:
     """`conversations(stage)` is what the model says. When the model's address is known, `init(stage)` goes to `coda init` and
     `tables(stage)` is added to coda.toml."""
 
-    def __init__(self, program, work, path, settings, conversations, tables=lambda stage: "", init=lambda stage: ()):
+    def __init__(self, program, work, path, settings, conversations, tables=lambda stage: "", init=lambda stage: (), key=MODEL_KEY):
         self.work, self.program, self.started = Path(work), program, []
         self.home = self.work / "coda-home"
         # The sandbox hides what lies below /tmp, but for what it is told to show.
@@ -41,8 +41,8 @@ class Stage:
             "PATH": path, "HOME": str(self.work), "LANG": "C.UTF-8", "CODA_HOME": str(self.home),
             "CODA_EXECUTOR_READABLE": str(shown),
             "CODA_SERVER_LISTEN": "127.0.0.1:0", "MODEL_KEY": MODEL_KEY, "NO_COLOR": "1"}
-        model = self.start([sys.executable, str(HERE.parent / "model/server.py"), "--script", str(script), "--key", MODEL_KEY],
-                           "model.log")
+        asked = ["--script", str(script)] + (["--key", key] if key else [])
+        model = self.start([sys.executable, str(HERE.parent / "model/server.py"), *asked], "model.log")
         self.model = self.address(model, "listening ")
         self.coda("init", *init(self))
         with open(self.home / "coda.toml", "a", encoding="utf-8") as file:

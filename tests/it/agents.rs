@@ -116,7 +116,7 @@ fn of_a_call_with_more_secrets_than_a_policy_lists_none_is_shown() {
 }
 
 /// A server and an agent that asks for this command (in bash's double quotes) as the runbook agent does, and does not
-/// listen where it is not told to run it.
+/// listen where it is not told to run it. The server holds calls for ten minutes, but this agent bears a second.
 fn with_asking_agent(command: &str) -> Server {
     let asks = r#"at=${CODA_GATEWAY_URL#http://}; exec 3<>/dev/tcp/${at%:*}/${at#*:}
 body='{"calls":[{"id":"1","tool":"shell","arguments":{"command":"'"COMMAND"'"}}]}'
@@ -125,7 +125,7 @@ case $(cat <&3) in *'"run"'*) ;; *) sleep 600 ;; esac
 "#;
     let script = format!("{}{DONE}", asks.replace("COMMAND", command));
     let agent = format!(
-        "[approval]\nhold_s = 1\n[tasks]\nparked_grace_s = 1\n[agents.own]\nkind = \"custom\"\ncommand = \"/bin/bash\"\narguments = [\"-c\", {}]\n",
+        "[tasks]\nparked_grace_s = 1\n[agents.own]\nmax_hold_s = 1\nkind = \"custom\"\ncommand = \"/bin/bash\"\narguments = [\"-c\", {}]\n",
         json!(script)
     );
     let roles = format!("{ROLES}[[role]]\nname = \"approver\"\nprincipals = [\"ann@example.com\"]\n");

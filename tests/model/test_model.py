@@ -113,6 +113,23 @@ class Server(unittest.TestCase):
         self.assertEqual(len(json.loads(self.request("/requests")[1])), 4)
         self.assertEqual(json.loads(self.request("/violations")[1]), ["not expected in the request: secret"])
 
+    def test_a_call_is_kept_back_and_the_record_says_how_long(self):
+        for path, body, ping in [
+            ("/x/messages", {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "go"}]}, '{"type": "ping"}'),
+            ("/x/responses", {"model": "m", "input": "go"}, '{"type": "keepalive"}'),
+            ("/x/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "go"}]}, '"delta": {}, "finish_reason": null'),
+        ]:
+            for way, sign in [("nothing", ""), ("silent", ""), ("comments", ": waiting\n\n"), ("pings", ping)]:
+                turn = {"text": "I look.", "calls": [{"name": "t"}], "hold": {"way": way, "for_s": 0.05, "every_s": 0.01}}
+                Handler.script = Script({"conversations": [{"match": "/x/", "turns": [turn]}]}, None)
+                tools = [{"type": "function", "name": "t"}] if path == "/x/responses" else [{"type": "function"}]
+                if path == "/x/messages":
+                    tools = [{"name": "t"}]
+                answer = self.request(path, {**body, "stream": True, "tools": tools})[1]
+                self.assertTrue(sign in answer and (way == "comments") == (": waiting" in answer), answer)
+                asked = json.loads(self.request("/holds")[1])
+                self.assertEqual([(r["turn"], r["hold"]["end"], r["hold"]["for_s"] >= 0.05) for r in asked], [("/x/#0", "borne", True)])
+
     def test_every_dialect_answers_as_one_document_and_as_a_stream(self):
         for path, body, words in [
             ("/v1/messages?beta=true", {"model": "m", "max_tokens": 9, "tools": [{"name": "t"}],

@@ -42,6 +42,8 @@ class Chat:
 
     name = "chat"
     last = b"data: [DONE]\n\n"
+    ping = (b'data: {"id": "chatcmpl-ping", "object": "chat.completion.chunk", "created": 0, "model": "scripted", '
+            b'"choices": [{"index": 0, "delta": {}, "finish_reason": null}]}\n\n')
 
     def owns(self, path):
         return path.endswith("/chat/completions")
@@ -106,6 +108,7 @@ class Messages:
 
     name = "messages"
     last = b""
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
 
     def owns(self, path):
         return path.endswith("/messages")
@@ -168,6 +171,7 @@ class Responses:
 
     name = "responses"
     last = b""
+    ping = b'event: keepalive\ndata: {"type": "keepalive"}\n\n'
 
     def owns(self, path):
         return path.endswith("/responses")
@@ -237,6 +241,7 @@ class Gemini:
 
     name = "gemini"
     last = b""
+    ping = b'data: {"candidates": [{"content": {"role": "model", "parts": [{"text": ""}]}, "index": 0}]}\n\n'
 
     def owns(self, path):
         return path.endswith((":generateContent", ":streamGenerateContent"))

@@ -174,6 +174,7 @@ fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Pr
         environment: agent.environment.clone(),
         model: model.unwrap_or_default(),
         idle_s: agent.idle_s,
+        max_hold_s: agent.max_hold_s,
     }
 }
 
@@ -326,13 +327,14 @@ mod tests {
     fn what_an_operator_says_of_agents_reaches_the_executor() {
         let home = tempfile::tempdir().expect("a folder");
         let text = "[executor]\npass_environment = [\"PROXY\"]\nreadable = [\"/srv/shared\"]\n[tasks]\nidle_s = 60\n\
-                    [agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\nidle_s = 900\n[identity]\nroles_file = \"people.toml\"\n";
+                    [agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\nidle_s = 900\nmax_hold_s = 90\n[identity]\nroles_file = \"people.toml\"\n";
         std::fs::write(home.path().join(crate::config::FILE), text).expect("written");
         let config = Config::load(home.path(), &BTreeMap::new(), &crate::config::Flags::default()).expect("right");
         let settings = executor(&config);
         assert_eq!(settings.pass_environment, ["PROXY"]);
         assert_eq!(settings.sandbox.readable, [PathBuf::from("/srv/shared")]);
         assert_eq!((settings.idle_s, settings.agents["own"].idle_s), (60, Some(900)));
+        assert_eq!(settings.agents["own"].max_hold_s, Some(90));
         assert_eq!(accounts(&config).roles_file, home.path().join("people.toml"));
     }
 }

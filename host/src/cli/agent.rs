@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use std::time::Duration;
-
 use clap::Subcommand;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
@@ -14,10 +12,9 @@ use serde_json::{Value, json};
 use super::context::{CliError, Context, Format};
 use super::{print, serve};
 use crate::config::{AgentKind, Config, Flags};
-use crate::executor::agent::tested;
+use crate::executor::agent::patience;
+use crate::executor::agent::release::{self, Release};
 
-/// How long a program may take to name its release: some load all of theirs for it.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Programs that are asked at the same time: together they would take each other's time.
 const ASKED_AT_ONCE: usize = 2;
 
@@ -41,6 +38,8 @@ pub(super) struct Found {
     pub(super) model: Option<Result<String, String>>,
     /// How to get it.
     pub(super) hint: String,
+    /// How long its calls may be held, where coda.toml says so.
+    pub(super) max_hold_s: Option<u64>,
 }
 
 pub(super) async fn run(
@@ -55,12 +54,13 @@ pub(super) async fn run(
 
 async fn list(context: &Context, environment: &BTreeMap<String, String>) -> Result<(), CliError> {
     let config = Config::load(&context.home, environment, &Flags::default()).map_err(serve::wrong)?;
-    let default = &config.settings.tasks.default_agent;
+    let (default, people) = (&config.settings.tasks.default_agent, config.settings.approval.hold_s);
     let agents = find(&config, environment);
     let releases = releases(&agents).await;
     let agents = agents.iter().zip(releases);
     if context.format == Format::Json {
         let one = |(a, release): (&Found, Release)| {
+            let bears = patience::max_hold_s(a.kind, a.max_hold_s, release.tested);
             let (model, trouble) = match &a.model {
                 Some(Ok(model)) => (Some(model), None),
                 Some(Err(trouble)) => (None, Some(trouble)),
@@ -68,6 +68,7 @@ async fn list(context: &Context, environment: &BTreeMap<String, String>) -> Resu
             };
             json!({ "name": a.name, "kind": a.kind.name(), "program": a.program, "version": release.version,
                     "tested": release.tested, "layers": a.kind.layers(), "model": model, "default": a.name == *default,
+                    "max_hold_s": patience::hold_s(people, bears),
                     "usable": a.usable, "hint": a.program.is_none().then_some(&a.hint).or(trouble) })
         };
         return print::json(&json!({ "agents": agents.map(one).collect::<Vec<Value>>() }));
@@ -85,27 +86,18 @@ async fn list(context: &Context, environment: &BTreeMap<String, String>) -> Resu
             Some(Err(_)) => print::paint(print::Colour::Dim, &format!("not set up: no [agents.{}]", a.name)),
             None => "none".into(),
         };
-        vec![name, release.shown(), a.kind.layers().join(", "), model, program]
+        vec![name, shown(&release), a.kind.layers().join(", "), model, program]
     };
     let rows: Vec<_> = agents.map(row).collect();
     print::raw(&print::table(&["AGENT", "VERSION", "LAYERS", "MODEL", "PROGRAM"], &rows))
 }
 
-/// What a program says of its release.
-pub(super) struct Release {
-    /// The number; `None` where it was not told.
-    pub(super) version: Option<String>,
-    /// Whether coda is tested with it; `None` where coda is tested with no release of this agent.
-    pub(super) tested: Option<bool>,
-}
-
-impl Release {
-    fn shown(&self) -> String {
-        match (&self.version, self.tested) {
-            (None, _) => "-".into(),
-            (Some(version), Some(false)) => print::paint(print::Colour::Attention, &format!("{version} (not tested)")),
-            (Some(version), Some(true) | None) => version.clone(),
-        }
+/// A release, for a table.
+fn shown(Release { version, tested }: &Release) -> String {
+    match (version, tested) {
+        (None, _) => "-".into(),
+        (Some(version), Some(false)) => print::paint(print::Colour::Attention, &format!("{version} (not tested)")),
+        (Some(version), Some(true) | None) => version.clone(),
     }
 }
 
@@ -114,30 +106,12 @@ pub(super) async fn releases(agents: &[Found]) -> Vec<Release> {
     stream::iter(agents.iter().map(release)).buffered(ASKED_AT_ONCE).collect().await
 }
 
-/// Asks an agent's program, within `VERSION_TIMEOUT`.
+/// Of one; nothing where its program is missing.
 pub(super) async fn release(found: &Found) -> Release {
-    let none = Release { version: None, tested: None };
-    let Some(program) = &found.program else { return none };
-    // Of a custom program nobody says that it knows --version: it might begin to work.
-    let Some(range) = found.kind.tested() else { return none };
-    let said = said_of(program).await;
-    let version = said.as_deref().and_then(tested::version_in).map(str::to_owned);
-    Release { tested: version.as_deref().map(|v| range.covers(v)), version }
-}
-
-/// Asks a program, in a home of its own: some write files into it even for this.
-async fn said_of(program: &Path) -> Option<String> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let home = std::env::temp_dir().join(format!("coda-version.{}", crate::env::hex(&crate::env::random_bytes::<8>())));
-    std::fs::DirBuilder::new().mode(0o700).create(&home).ok()?;
-    let mut command = tokio::process::Command::new(program);
-    command.arg("--version").env("HOME", &home).env("HERMES_HOME", &home);
-    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let asked = tokio::time::timeout(VERSION_TIMEOUT, command.output()).await;
-    let _ = std::fs::remove_dir_all(&home);
-    let output = asked.ok()?.ok().filter(|output| output.status.success())?;
-    // Some say it on standard error.
-    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    match &found.program {
+        Some(program) => release::ask(found.kind, program).await,
+        None => Release::default(),
+    }
 }
 
 /// The built-in and the configured agents, and those that coda knows besides, by name.
@@ -150,6 +124,7 @@ pub(super) fn find(config: &Config, environment: &BTreeMap<String, String>) -> V
         program: std::env::current_exe().ok(),
         model: None,
         hint: String::new(),
+        max_hold_s: None,
     }];
     let plain = |kind| crate::config::Agent { kind, ..Default::default() };
     let known: Vec<_> = AgentKind::known().map(|kind| (kind.name(), plain(kind))).collect();
@@ -163,6 +138,7 @@ pub(super) fn find(config: &Config, environment: &BTreeMap<String, String>) -> V
             program: look_up(agent.command.as_deref().unwrap_or(own), path),
             model: model(config, name, agent),
             hint: agent.kind.hint(name),
+            max_hold_s: agent.max_hold_s,
         });
     }
     agents.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,6 +7,8 @@ use super::settings::Sections;
 use super::{AgentKind, Config, suggest};
 
 const MAX_HOLD_S: u64 = 600;
+/// Half of what the least patient agent bears before its answer has begun (docs/agents.md).
+const MAX_KEEPALIVE_S: u64 = 30;
 
 /// Whether a text is an address that a browser or client can call.
 pub(super) fn is_http(text: &str) -> bool {
@@ -50,6 +52,10 @@ pub(super) fn sections(all: &Sections, problem: &mut dyn FnMut(Problem)) {
     }
     if all.approval.hold_s > MAX_HOLD_S {
         problem(Problem::at("approval.hold_s", format!("must be at most {MAX_HOLD_S}: a longer wait parks the task")));
+    }
+    if all.gateway.keepalive_s > MAX_KEEPALIVE_S {
+        let message = format!("must be at most {MAX_KEEPALIVE_S}: agents give up on a stream that is quiet for long");
+        problem(Problem::at("gateway.keepalive_s", message));
     }
     if all.tasks.timeout_s > all.tasks.timeout_max_s {
         problem(Problem::at("tasks.timeout_s", "must not be above tasks.timeout_max_s"));

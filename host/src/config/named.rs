@@ -25,6 +25,8 @@ pub struct Agent {
     pub environment: BTreeMap<String, String>,
     /// As `tasks.idle_s`, for this agent.
     pub idle_s: Option<u64>,
+    /// How long its calls may be held; `None` = as it was measured.
+    pub max_hold_s: Option<u64>,
 }
 
 /// `[models.NAME]`: a model behind the gateway.
@@ -98,6 +100,7 @@ pub(super) struct RawAgent {
     #[serde(default)]
     env: BTreeMap<String, String>,
     idle_s: Option<u64>,
+    max_hold_s: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,8 +158,11 @@ pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Pr
         if kind == AgentKind::Custom && raw.command.is_none() {
             problem(Problem::at(&key, "a custom agent needs a command: command = \"/path/to/program\""));
         }
-        let RawAgent { command, arguments, model, env, idle_s, .. } = raw;
-        agents.insert(name, Agent { kind, command, arguments, model, environment: env, idle_s });
+        if raw.max_hold_s == Some(0) {
+            problem(Problem::at(format!("{key}.max_hold_s"), "must be at least 1; approval.hold_s = 0 holds nothing at all"));
+        }
+        let RawAgent { command, arguments, model, env, idle_s, max_hold_s, .. } = raw;
+        agents.insert(name, Agent { kind, command, arguments, model, environment: env, idle_s, max_hold_s });
     }
     agents
 }

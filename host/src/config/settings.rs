@@ -191,7 +191,7 @@ sections! {
     }
     /// `[approval]`: what waits for people.
     approval => Approval / RawApproval {
-        /// How long a held call keeps its process alive; then the task is parked. 600 at most.
+        /// How long a held call keeps its process alive where its agent bears that; then the task is parked. 600 at most.
         hold_s: u64 = 600;
         /// How long a request stays open that a policy gave no time.
         expires_s: u64 = DAY_S;
@@ -278,7 +278,7 @@ sections! {
         max_continuations: u64 = 8;
         /// How long a released call is let through without a new verdict when the agent's own hook asks about it; 0 judges it anew.
         hook_match_s: u64 = 600;
-        /// A quiet stream gets a comment this often.
+        /// A quiet stream gets a sign of life this often, 30 at most.
         keepalive_s: u64 = 15;
         /// Time to connect to a model's server.
         connect_timeout_s: u64 = 10;

@@ -70,6 +70,19 @@ fn local_mode_does_not_listen_for_others() {
 }
 
 #[test]
+fn holds_have_bounds() {
+    for (text, key) in [
+        ("[approval]\nhold_s = 601\n", "approval.hold_s"),
+        ("[gateway]\nkeepalive_s = 31\n", "gateway.keepalive_s"),
+        ("[agents.goose]\nmax_hold_s = 0\n", "agents.goose.max_hold_s"),
+    ] {
+        assert_eq!(only_problem(text).key, key);
+    }
+    let config = read("[agents.goose]\nmax_hold_s = 90\n", &[], &Flags::default()).expect("right");
+    assert_eq!(config.agents["goose"].max_hold_s, Some(90));
+}
+
+#[test]
 fn named_tables_refer_to_each_other() {
     let problem = only_problem("[agents.hermes]\nmodel = \"mian\"\n[models.main]\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n");
     assert_eq!(problem.message, "there is no [models.mian]: did you mean 'main'?");

@@ -9,8 +9,10 @@ mod hermes;
 mod hook;
 mod kind;
 mod opencode;
+pub mod patience;
 mod pi;
 mod qwen;
+pub mod release;
 mod runbook;
 pub mod tested;
 
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use hook::Hook;
 pub use kind::Kind;
+use release::Releases;
 
 use super::{Launch, StartError};
 
@@ -39,6 +42,8 @@ pub struct Profile {
     pub model: String,
     /// When it is taken for stuck, in seconds; `None` = as all.
     pub idle_s: Option<u64>,
+    /// How long its calls may be held, in seconds; `None` = as it was measured.
+    pub max_hold_s: Option<u64>,
 }
 
 /// An agent as it is listed.
@@ -86,6 +91,7 @@ pub struct Agents {
     profiles: BTreeMap<String, Profile>,
     /// How coda's own hidden commands are called, the hooks of agents among them.
     hook: Hook,
+    releases: Releases,
 }
 
 impl Agents {
@@ -101,12 +107,24 @@ impl Agents {
         {
             hermes.kind = Kind::Hermes;
         }
-        Self { profiles, hook: Hook { own_program, limit_s: hook_limit_s } }
+        Self { profiles, hook: Hook { own_program, limit_s: hook_limit_s }, releases: Releases::default() }
     }
 
     /// An agent's own idle rule.
     pub(super) fn idle_s(&self, name: &str) -> Option<u64> {
         self.profiles.get(name)?.idle_s
+    }
+
+    /// How long a call of an agent may be held, in seconds; `None` = as long as it takes. Where that depends on the release
+    /// that is installed, its program is asked for it.
+    pub async fn max_hold_s(&self, name: &str) -> Option<u64> {
+        let Some(profile) = self.profiles.get(name) else { return Some(patience::UNMEASURED_HOLD_S) };
+        let (kind, own) = (profile.kind, profile.max_hold_s);
+        let tested = match self.program(profile, &search_path()) {
+            Some(program) if own.is_none() => self.releases.of(kind, &program).await.tested,
+            _ => None,
+        };
+        patience::max_hold_s(kind, own, tested)
     }
 
     /// Whether tasks may choose this name.
@@ -118,10 +136,10 @@ impl Agents {
     /// All of them, by name, and whether their programs are there.
     #[must_use]
     pub fn list(&self) -> Vec<AgentInfo> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = search_path();
         let info = |(name, profile): (&String, &Profile)| AgentInfo {
             name: name.clone(),
-            program: self.program(profile, &path.to_string_lossy()),
+            program: self.program(profile, &path),
             hint: profile.kind.hint(name),
         };
         self.profiles.iter().map(info).collect()
@@ -192,6 +210,11 @@ pub(super) fn json_file(path: &'static str, content: &serde_json::Value) -> Need
 /// Environment of literal names.
 pub(super) fn variables<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The server's own PATH.
+fn search_path() -> String {
+    std::env::var_os("PATH").unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Finds a program as a shell would, but never in the current directory.

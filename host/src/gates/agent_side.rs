@@ -170,7 +170,7 @@ impl Gatekeeper {
 
     /// One request for everything in a plan that people must decide, before any of it runs.
     async fn plan(&self, running: &Arc<Running>, calls: &[ToolCall]) -> Result<Result<(), String>, StoreError> {
-        let deadline = Instant::now() + Duration::from_secs(self.settings().hold_s);
+        let began = Instant::now();
         let mut changes = self.subscribe();
         let (mut items, mut demands, mut last) = (Vec::new(), Vec::new(), None);
         for call in calls {
@@ -203,6 +203,7 @@ impl Gatekeeper {
         let request = self.request(running, &judgment, &merge_demands(&demands, self), items);
         let id = request.id.clone();
         self.store().call(move |s| s.request_approval(&request)).await?;
+        let deadline = began + self.longest_hold(&running.task.agent, None).await;
         self.hold_for(running, &id, &mut changes, deadline).await
     }
 }

@@ -25,6 +25,8 @@ use crate::approval::request::{Approval, Item, Standing, grounds};
 use crate::approval::tally::covers;
 use crate::approval::{Consumed, consume};
 use crate::env;
+use crate::executor::Agents;
+use crate::executor::agent::patience::hold_s;
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::contract::{Demand, Requirement, Subject, Verdict};
 use crate::policy::{Cleared, Judgment, Policies};
@@ -33,7 +35,7 @@ use crate::store::{Store, StoreError};
 /// Bounds and defaults of approvals.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a call is held before its task is parked, in seconds.
+    /// How long a call is held at most before its task is parked, in seconds; less where its agent bears less.
     pub hold_s: u64,
     /// When an undecided request ends, in seconds.
     pub expires_s: u64,
@@ -60,6 +62,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) policies: Policies,
     pub(super) settings: Settings,
+    agents: Agents,
     // A std mutex: held for a lookup, never across an await.
     runs: Mutex<HashMap<TaskId, Arc<Running>>>,
     decided: broadcast::Sender<ApprovalId>,
@@ -77,9 +80,9 @@ pub(super) enum Passed {
 impl Gatekeeper {
     /// Wires; does nothing yet. `places` is told when a held task frees its place.
     #[must_use]
-    pub fn new(store: Store, policies: Policies, settings: Settings, places: Arc<Notify>) -> Self {
+    pub fn new(store: Store, policies: Policies, agents: Agents, settings: Settings, places: Arc<Notify>) -> Self {
         let (decided, _) = broadcast::channel(1024);
-        Self(Arc::new(Shared { store, policies, settings, runs: Mutex::default(), decided, places }))
+        Self(Arc::new(Shared { store, policies, settings, agents, runs: Mutex::default(), decided, places }))
     }
 
     /// Bounds and defaults.
@@ -145,10 +148,9 @@ impl Gatekeeper {
     }
 
     async fn try_pass(&self, running: &Arc<Running>, ask: &Ask, first: Judgment) -> Result<Passed, StoreError> {
-        let hold = Duration::from_secs(self.0.settings.hold_s);
-        let deadline = Instant::now() + ask.wait.map_or(hold, |wait| wait.min(hold));
+        let began = Instant::now();
         let mut changes = self.0.decided.subscribe();
-        let mut held: Option<Held> = None;
+        let (mut held, mut deadline): (Option<Held>, Instant) = (None, began);
         let mut first = Some(first);
         let passed = loop {
             // Whatever happened meanwhile, the newest set has the last word.
@@ -183,7 +185,10 @@ impl Gatekeeper {
             match &mut held {
                 Some(held) => held.waits_for(&approval),
                 None => match Held::enter(self, running, &approval).await? {
-                    Some(guard) => held = Some(guard),
+                    Some(guard) => {
+                        held = Some(guard);
+                        deadline = began + self.longest_hold(&running.task.agent, ask.wait).await;
+                    }
                     None => break Passed::Parked(approval.clone(), self.park(running, &approval)),
                 },
             }
@@ -316,6 +321,16 @@ impl Gatekeeper {
             };
             // Over or not: the store has the last word.
             let _ = tokio::time::timeout_at(deadline, change).await;
+        }
+    }
+
+    /// How long a call may be held: as long as people may take, the agent bears it, and whoever asks can wait.
+    pub(super) async fn longest_hold(&self, agent: &str, wait: Option<Duration>) -> Duration {
+        let people = self.0.settings.hold_s;
+        match wait {
+            // A hook, for which the agent waits and not for its model.
+            Some(wait) => wait.min(Duration::from_secs(people)),
+            None => Duration::from_secs(hold_s(people, self.0.agents.max_hold_s(agent).await)),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Tested {
     _program: Option<String>,
     /// As its package says.
     pub licence: String,
+    /// How long a call may be held: measured on that release, less a margin.
+    pub max_hold_s: u64,
 }
 
 impl Tested {
