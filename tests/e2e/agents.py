@@ -2,9 +2,10 @@
 through every case. Run by agents.sh, with the Python of the MCP client.
 
     agents.py --coda PROGRAM --agents FOLDER --hermes FOLDER --work EMPTY_FOLDER [--only AGENT,…] [--case CASE,…]
-              [--table FILE]
+              [--kills one|all|none] [--seed SEED] [--table FILE]
 
-players.py has the agents, cases.py the cases. Prints the table agents × cases that docs/agents.md holds (`--table` writes it there), and ends with a line
+players.py has the agents, cases.py the cases, kills.py what happens to them when the server is killed: at one step for each
+agent, or at all. Prints the table agents × cases that docs/agents.md holds (`--table` writes it there), and ends with a line
 `test result: ok. N passed; N failed`, non-zero where one failed.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import sys
 import time
 import traceback
@@ -24,6 +26,7 @@ from mcp.client.streamable_http import streamable_http_client
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import install  # noqa: E402
+import kills  # noqa: E402
 from cases import CASES, conversations  # noqa: E402
 from players import AGENTS, AT_ONCE, Tasks, staged, write_table  # noqa: E402
 
@@ -34,6 +37,8 @@ HOOK_LIMIT_S = 12
 # What an agent is known to be unable to do; one that can after all fails the test, so that this list stays true.
 UNABLE = {("qwen", "retried"): "it does not connect again after its stream broke off"}
 KNOWN = "known"
+# The column of the kills, where all steps were played.
+KILLS = "c, killed"
 
 
 async def play(stage, names, cases):
@@ -74,7 +79,7 @@ def versions(stage):
 
 def table(outcome, listed, names, cases):
     """Markdown: agents × cases."""
-    letters = [CASES[title][0] for title in cases]
+    letters = [KILLS if title == "killed" else CASES[title][0] for title in cases]
     lines = [f"| agent | release | {' | '.join(letters)} |", f"|---|---|{'---|' * len(letters)}"]
     for name in names:
         cells = ["yes" if outcome[name, title] is None else "**no**" for title in cases]
@@ -88,6 +93,8 @@ def main():
         parser.add_argument(name, required=True)
     parser.add_argument("--only", default=",".join(AGENTS))
     parser.add_argument("--case", default=",".join(CASES))
+    parser.add_argument("--kills", choices=["one", "all", "none"], default="one")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--table")
     options = parser.parse_args()
     os.umask(0o077)
@@ -104,6 +111,11 @@ def main():
             if some:
                 stages.append(staged(options, f"server-{len(stages)}", settings, names, conversations))
                 outcome.update(asyncio.run(play(stages[-1], names, some)))
+        if options.kills != "none":
+            print(f"kills: {options.kills}, seed {options.seed}", flush=True)
+            stages.append(staged(options, "server-kills", {"CODA_APPROVAL_HOLD_S": str(kills.HOLD_S)}, names, kills.conversations))
+            killed = asyncio.run(kills.play(stages[-1], names, options.kills, random.Random(options.seed)))
+            outcome.update({(name, "killed"): wrong for name, wrong in killed.items()})
         stage = stages[-1]
         listed = versions(stage)
         if os.environ.get("CODA_AGENTS") == "latest":
@@ -112,7 +124,7 @@ def main():
         else:
             untested = [name for name in names if not listed[name]["tested"]]
             assert not untested, f"coda agent list does not take them for tested: {untested}"
-        text = table(outcome, listed, names, cases)
+        text = table(outcome, listed, names, [*cases, *(["killed"] if options.kills == "all" else [])])
         print(f"\n{text}\n")
         if options.table:
             write_table(options.table, "table", "e2e", text)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Every real agent that coda knows through every case, each in its sandbox, against a scripted model. Needs no key and, once
-# the agents are installed, no network. Minutes. Without arguments: all cases; and how long each bears a held
-# call, for a short time.
+# the agents are installed, no network. Minutes. Without arguments: all cases and one kill for each agent; and how
+# long each bears a held call, for a short time.
 #   CODA_AGENTS=latest        the newest releases instead of the tested ones: says what drifted
-#   CODA_AGENTS_TABLE=FILE    write the table of results into this page
+#   CODA_AGENTS_TABLE=FILE    write the table of results into this page, for which all kills are played
 #   --measure-holds           instead: how long each agent bears a held call, a quarter of an hour (make holds)
-# Other arguments go to agents.py, such as --only goose,pi --case approved.
+# Other arguments go to agents.py, such as --only goose,pi --case approved --kills all --seed 7.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -37,7 +37,7 @@ if [ "${1:-}" = --measure-holds ]; then
     exit "$status"
 fi
 if [ -n "${CODA_AGENTS_TABLE:-}" ]; then
-    play cases agents.py --table "$CODA_AGENTS_TABLE" "$@"
+    play cases agents.py --table "$CODA_AGENTS_TABLE" --kills all "$@"
 else
     play cases agents.py "$@"
 fi

@@ -50,7 +50,7 @@ class Stage:
         # One person submits and approves here.
         policies = self.home / "policies/policies.toml"
         policies.write_text(policies.read_text().replace("allow_requester = false", "allow_requester = true"))
-        self.url = self.address(self.start([self.program, "serve"], "server.log"), "coda listens on ")
+        self.serve()
         self.token = self.coda("token", "create", "--role", "submitter", "--expires", "1h", "--secret-only").strip()
 
     def start(self, command, log):
@@ -58,6 +58,15 @@ class Stage:
                                    stdout=subprocess.PIPE, stderr=open(self.work / log, "ab"), text=True)
         self.started.append(process)
         return process
+
+    def serve(self):
+        self.server = self.start([self.program, "serve"], "server.log")
+        self.url = self.address(self.server, "coda listens on ")
+
+    def kill(self):
+        """SIGKILL: the server gets to do nothing any more."""
+        self.server.kill()
+        self.server.wait()
 
     def address(self, process, prefix):
         for line in process.stdout:
@@ -70,6 +79,11 @@ class Stage:
                               timeout=60)
         assert done.returncode == 0, f"coda {arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def begin(self, *arguments):
+        """The same, without waiting for its end."""
+        return subprocess.Popen([self.program, *arguments], env=self.environment, cwd=self.work, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def is_parked(self, task):
         return '"parked"' in self.coda("task", "show", task, "--json")
