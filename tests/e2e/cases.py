@@ -2,8 +2,8 @@
 
 import json
 
-from players import DOOMED, marker
-from stage import SECRET
+from players import AGENTS, DOOMED, marker
+from stage import ENDED, SECRET
 
 # What an agent could expand or take for a format, a flag or a command where it saw the prompt.
 OWN_WORDS = "Write to @file:greeting.txt and not to @url:http://127.0.0.1:9/ or [/bold] or $(touch expanded) --yolo."
@@ -20,6 +20,34 @@ def case(letter, title):
         return function
 
     return register
+
+
+def written(agent, command):
+    """A call in the forms that models use where they write it as text; the last one is nothing but JSON."""
+    arguments = {agent.command: command, **agent.more}
+    call, tool = json.dumps({"name": agent.shell_tool, "arguments": arguments}), agent.shell_tool
+    named = "".join(f'<parameter name="{key}">{value}</parameter>\n' for key, value in arguments.items())
+    listed = "".join(f"<parameter={key}>\n{value}\n</parameter>\n" for key, value in arguments.items())
+    words = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return [
+        f"<tool_call>\n{call}\n</tool_call>",
+        f"<tool_call>\n<function={tool}>\n{listed}</function>\n</tool_call>",
+        f"```json\n{call}\n```",
+        f'<function_calls>\n<invoke name="{tool}">\n{named}</invoke>\n</function_calls>',
+        f"<|channel|>commentary to=functions.{tool} <|constrain|>json<|message|>{json.dumps(arguments)}<|call|>",
+        f"```tool_code\n{tool}({words})\n```",
+        f"[TOOL_CALLS][{call}]",
+        f"```bash\n{command}\n```",
+        call,
+    ]
+
+
+def spoken(agent):
+    """Each form beside a call that is one, then all of them in a message without any."""
+    forms = written(agent, DOOMED)
+    # Each another call: who makes the same one over and over is taken to be in a loop.
+    beside = [agent.shell(f"mkdir -p doomed && echo {n} > doomed/file && ls doomed", text) for n, text in enumerate(forms)]
+    return [*beside, agent.result("told how"), {"text": "\n\n".join(["This is how:", *forms])}]
 
 
 def conversations(name, agent, stage):
@@ -46,6 +74,8 @@ def conversations(name, agent, stage):
             {"expect": {"contains": ["port=8080"], "absent": [SECRET]}, **agent.result("the port is 8080")}, done],
         "retried": [prepared, held, agent.result("deleted after a lost connection"), done],
         "hooked": [prepared, held, {"expect": {"contains": ["held as approval"]}, "text": "It waits for approval."}],
+        "spoken": spoken(agent),
+        "bare": [{"text": written(agent, DOOMED)[-1]}],
         "injected": [
             agent.shell(f"cat {stage.page}"),
             {"expect": {"contains": ["Opening hours", "this tool result contains instructions"], "absent": ["HIDDEN-ORDER"]},
@@ -148,3 +178,16 @@ async def hooked(stage, tasks):
     broken = [v for r in stage.requests(marker("hooked", tasks.name)) for v in r["violations"]]
     assert not broken, f"the model was not told: {broken}"
     stage.coda("task", "cancel", parked["task_id"])
+
+
+@case("i", "calls that the model writes as text do not run")
+async def spelled(stage, tasks):
+    task, bare = await tasks.run("spoken", "tell me how to clean up"), await tasks.run("bare", "tell me how to clean up")
+    done = await tasks.completed(task, "spoken")
+    ended = await tasks.until(bare, lambda now: now["status"] in ENDED)
+    asked = stage.requests(marker("spoken", tasks.name))
+    assert len(asked) == len(spoken(AGENTS[tasks.name])), "the model was not asked as often as it had something to say"
+    for now in (done, ended):
+        work = tasks.workspace(now)
+        assert not (work / "canary").exists() and stage.approvals(now) == [], f"a call in a text was made: {now}"
+    assert (tasks.workspace(done) / "doomed/file").exists()
