@@ -24,6 +24,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod token;
+mod usage;
 mod watch;
 
 use std::ffi::OsString;
@@ -99,6 +100,8 @@ enum Command {
     /// Make, list and revoke tokens for MCP clients and CI
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// What models were used for, by day
+    Usage(usage::UsageArgs),
     /// The agents that tasks may choose
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -198,6 +201,7 @@ async fn talk(
         Command::Policy(command) => policy::run(command, context).await,
         Command::Audit(command) => audit::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
+        Command::Usage(args) => usage::run(args, context).await,
         Command::Agent(command) => agent::run(command, context, environment).await,
         Command::Doctor => doctor::run(context, environment).await,
         Command::Login => login::run(context).await,

@@ -23,7 +23,9 @@ use serde::Deserialize;
 
 pub use layer::{Flags, Origin, Problem, Shown};
 pub use named::{Agent, AgentKind, Credential, LabelRule, Model, Workspace, WorkspaceSource};
-pub use settings::{Approval, Audit, Executor, Gateway, Identity, Log, Mcp, Policy, Sections, Server, Setting, Tasks, reference};
+pub use settings::{
+    Approval, Audit, Budget, Executor, Gateway, Identity, Log, Mcp, Policy, Sections, Server, Setting, Tasks, reference,
+};
 pub use template::{FirstAgent, FirstProxy, commented};
 
 /// Name of the file in CODA_HOME.
@@ -110,6 +112,8 @@ struct RawFile {
     #[serde(default)]
     approval: settings::RawApproval,
     #[serde(default)]
+    budget: settings::RawBudget,
+    #[serde(default)]
     executor: settings::RawExecutor,
     #[serde(default)]
     policy: settings::RawPolicy,
@@ -154,6 +158,7 @@ impl Config {
             identity: raw.identity,
             tasks: raw.tasks,
             approval: raw.approval,
+            budget: raw.budget,
             executor: raw.executor,
             policy: raw.policy,
             gateway: raw.gateway,

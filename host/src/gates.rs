@@ -11,6 +11,7 @@ mod likeness;
 pub mod running;
 pub(crate) mod screen;
 pub(crate) mod shown;
+mod spending;
 mod together;
 pub mod tools;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
+use crate::usage::Spent;
 
 /// A call that an agent wants to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,8 +106,11 @@ pub trait ToolGates: Send + Sync {
     /// Says that the agent and its model were just seen at work, which the terminal need not show.
     fn note_activity(&self, task: &TaskId);
 
-    /// Adds to the task's counters.
-    fn add_usage<'a>(&'a self, task: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()>;
+    /// Whether the task may ask its model. `Err`, for the agent: a budget is used up, and the task has ended.
+    fn may_spend<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<(), String>>;
+
+    /// Adds what a model's answer used. `Err` as for `may_spend`: then nothing of the answer may have an effect.
+    fn spend<'a>(&'a self, task: &'a TaskId, spent: Spent) -> Pending<'a, Result<(), String>>;
 }
 
 /// A call that was released.

@@ -23,6 +23,7 @@ mod hook;
 mod inside;
 mod memory;
 mod messages;
+mod meter;
 mod model;
 mod outbound;
 mod released;

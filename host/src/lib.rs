@@ -2,7 +2,7 @@
 //! agent, tools and model without the verdict of a sandboxed WASM policy.
 //!
 //! The tour follows a task: a client hands it over (`mcp`), it is judged and kept (`service`, `pipeline`, `policy`,
-//! `approval`, `store`), an agent works on it (`executor`) behind the tool gates (`gateway`, `gates`), people watch and
+//! `approval`, `store`), an agent works on it (`executor`) behind the tool gates (`gateway`, `gates`, `usage`), people watch and
 //! decide (`viewer`, `web`), and everything is on record (`event`, `audit`).
 
 pub mod approval;
@@ -18,6 +18,7 @@ pub mod policy;
 pub mod service;
 pub mod store;
 pub mod task;
+pub mod usage;
 pub mod viewer;
 pub mod web;
 

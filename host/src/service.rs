@@ -7,6 +7,7 @@ pub(crate) mod evenly;
 mod read;
 pub mod settings;
 mod submit;
+mod usage;
 mod views;
 mod wording;
 
@@ -16,8 +17,8 @@ use std::sync::Arc;
 pub use error::ServiceError;
 pub use settings::Settings;
 pub use views::{
-    ApprovalItem, ApprovalPage, ApprovalSummary, ApprovalView, Decision, InboxPage, InboxQuery, Submission, TaskView, VoteView,
-    Watchable, numbers,
+    ApprovalItem, ApprovalPage, ApprovalSummary, ApprovalView, Decision, InboxPage, InboxQuery, Submission, TaskView, UsagePage,
+    UsageQuery, UsageRow, UsageView, VoteView, Watchable, numbers,
 };
 
 use tracing::Instrument as _;

@@ -15,6 +15,7 @@ mod policy_sets;
 mod retention;
 mod row;
 pub mod tasks;
+pub mod usage;
 
 pub use policy_sets::{PolicyState, Quarantined, SetRow, StoredSet};
 
@@ -24,7 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 /// How the schema came to be, step by step; none is ever changed.
-const STEPS: [&str; 2] = [include_str!("store/schema.sql"), include_str!("store/schema_2.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("store/schema.sql"), include_str!("store/schema_2.sql"), include_str!("store/schema_3.sql")];
 /// Schema version of this binary.
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 const READERS: usize = 4;
@@ -77,6 +79,9 @@ pub enum StoreError {
         /// How many.
         limit: u64,
     },
+    /// A principal's budget is used up: which, by how much, until when.
+    #[error("{0}")]
+    Budget(String),
     /// The file system has no room, or refuses.
     #[error("the store cannot write: {0}; free some disk space below CODA_HOME")]
     Full(String),

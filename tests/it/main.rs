@@ -24,3 +24,5 @@ mod reload;
 mod score;
 mod server;
 mod setup;
+mod spending;
+mod upstream;

@@ -13,6 +13,7 @@ use crate::gates::keeper;
 use crate::gateway::{self, Upstream};
 use crate::policy::contract::Requirement;
 use crate::service::settings::LabelRule;
+use crate::usage::{Budgets, Limit};
 use crate::web::accounts::{self, Mode, proxy};
 use crate::{audit, mcp, pipeline, policy, service, web};
 
@@ -67,6 +68,23 @@ pub(super) fn gates(config: &Config) -> keeper::Settings {
         default_requirements: requirements(config),
         max_held: size(config.settings.tasks.max_held),
         parked_grace_s: config.settings.tasks.parked_grace_s,
+        budgets: budgets(config),
+    }
+}
+
+fn budgets(config: &Config) -> Budgets {
+    let from = &config.settings.budget;
+    let own = |(name, agent): (&String, &crate::config::Agent)| {
+        (agent.task_tokens.is_some() || agent.task_cost_usd.is_some()).then(|| {
+            let tokens = agent.task_tokens.unwrap_or(from.task_tokens);
+            (name.clone(), Limit { tokens, cost: agent.task_cost_usd.unwrap_or(from.task_cost_usd) })
+        })
+    };
+    Budgets {
+        task: Limit { tokens: from.task_tokens, cost: from.task_cost_usd },
+        agents: config.agents.iter().filter_map(own).collect(),
+        day: Limit { tokens: from.principal_day_tokens, cost: from.principal_day_cost_usd },
+        month: Limit { tokens: from.principal_month_tokens, cost: from.principal_month_cost_usd },
     }
 }
 
@@ -118,7 +136,8 @@ pub(super) fn models(config: &Config) -> BTreeMap<String, Upstream> {
         };
         let named = (!model.model.is_empty()).then(|| model.model.clone());
         let (dialect, auth) = (model.dialect, model.auth);
-        Some(Upstream { dialect, auth, base_url: model.base_url.clone(), model: named, credential })
+        let (name, prices) = (name.clone(), model.prices);
+        Some(Upstream { name, dialect, auth, base_url: model.base_url.clone(), model: named, credential, prices })
     };
     config.agents.iter().filter_map(|(agent, profile)| Some((agent.clone(), upstream(profile.model.as_ref()?)?))).collect()
 }

@@ -257,6 +257,10 @@ fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
         ("created", print::relative(&view.created_at)),
         ("about", print::short(&view.prompt_summary, 100)),
     ];
+    if let Some(usage) = &view.usage {
+        let tokens = format!("{} tokens in, {} out, {}", usage.input_tokens, usage.output_tokens, super::usage::cost(usage));
+        lines.push(("used", tokens));
+    }
     let more = [
         ("sandbox", view.sandbox.as_deref()),
         ("progress", view.progress.as_deref()),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::layer::Problem;
 use super::settings::Sections;
 use super::{AgentKind, Config, suggest};
+use crate::usage::Usd;
 
 const MAX_HOLD_S: u64 = 600;
 /// Half of what the least patient agent bears before its answer has begun (docs/agents.md).
@@ -99,8 +100,28 @@ fn listener(all: &Sections, problem: &mut dyn FnMut(Problem)) {
     }
 }
 
+/// A budget in money needs to know what things cost: one that cannot hold is no budget.
+fn prices(config: &Config, problem: &mut dyn FnMut(Problem)) {
+    let budget = &config.settings.budget;
+    let of_principals = [budget.principal_day_cost_usd, budget.principal_month_cost_usd].iter().any(|limit| *limit > Usd::ZERO);
+    for (agent, profile) in &config.agents {
+        let limited = of_principals || profile.task_cost_usd.unwrap_or(budget.task_cost_usd) > Usd::ZERO;
+        let Some((name, model)) = profile.model.as_ref().and_then(|name| Some((name, config.models.get(name)?))) else {
+            continue;
+        };
+        if limited && model.prices.is_none() {
+            let way = format!(
+                "the cost of tasks of {agent} is limited, and this model has no price: set input_usd_per_million_tokens and \
+                 output_usd_per_million_tokens, 0 where it costs nothing"
+            );
+            problem(Problem::at(format!("models.{name}"), way));
+        }
+    }
+}
+
 /// Names that refer to other tables.
 pub(super) fn references(config: &Config, problem: &mut dyn FnMut(Problem)) {
+    prices(config, problem);
     for (name, agent) in &config.agents {
         if let Some(model) = &agent.model
             && !config.models.contains_key(model)

@@ -9,6 +9,7 @@ use super::layer::Problem;
 use super::suggest;
 pub use crate::executor::agent::Kind as AgentKind;
 use crate::gateway::{Auth, Dialect};
+use crate::usage::{Prices, Usd};
 
 /// `[agents.NAME]`: a program that tasks may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub struct Agent {
     pub idle_s: Option<u64>,
     /// How long its calls may be held; `None` = as it was measured.
     pub max_hold_s: Option<u64>,
+    /// As `budget.task_tokens`, for this agent.
+    pub task_tokens: Option<u64>,
+    /// As `budget.task_cost_usd`, for this agent.
+    pub task_cost_usd: Option<Usd>,
 }
 
 /// `[models.NAME]`: a model behind the gateway.
@@ -42,6 +47,8 @@ pub struct Model {
     pub model: String,
     /// What the gateway presents; the agent never sees it.
     pub credential: Credential,
+    /// What it costs; `None` where that is not said.
+    pub prices: Option<Prices>,
 }
 
 /// Where a credential comes from. Read anew for each request, so that a rotated one is found.
@@ -101,6 +108,8 @@ pub(super) struct RawAgent {
     env: BTreeMap<String, String>,
     idle_s: Option<u64>,
     max_hold_s: Option<u64>,
+    task_tokens: Option<u64>,
+    task_cost_usd: Option<Usd>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +120,8 @@ pub(super) struct RawModel {
     base_url: String,
     model: String,
     credential: Option<RawCredential>,
+    input_usd_per_million_tokens: Option<Usd>,
+    output_usd_per_million_tokens: Option<Usd>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -161,8 +172,9 @@ pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Pr
         if raw.max_hold_s == Some(0) {
             problem(Problem::at(format!("{key}.max_hold_s"), "must be at least 1; approval.hold_s = 0 holds nothing at all"));
         }
-        let RawAgent { command, arguments, model, env, idle_s, max_hold_s, .. } = raw;
-        agents.insert(name, Agent { kind, command, arguments, model, environment: env, idle_s, max_hold_s });
+        let RawAgent { command, arguments, model, env, idle_s, max_hold_s, task_tokens, task_cost_usd, .. } = raw;
+        let agent = Agent { kind, command, arguments, model, environment: env, idle_s, max_hold_s, task_tokens, task_cost_usd };
+        agents.insert(name, agent);
     }
     agents
 }
@@ -202,7 +214,16 @@ pub(super) fn models(raw: BTreeMap<String, RawModel>, problem: &mut dyn FnMut(Pr
         };
         let dialect = chosen(&name, "dialect", raw.dialect, &Dialect::ALL.map(|d| (d.name(), d)), problem).unwrap_or_default();
         let auth = chosen(&name, "auth", raw.auth, &Auth::ALL.map(|a| (a.name(), a)), problem).unwrap_or(dialect.auth());
-        models.insert(name, Model { dialect, auth, base_url: raw.base_url, model: raw.model, credential });
+        let prices = match (raw.input_usd_per_million_tokens, raw.output_usd_per_million_tokens) {
+            (Some(input), Some(output)) => Some(Prices { input, output }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                let way = "input_usd_per_million_tokens and output_usd_per_million_tokens go together: set both or neither";
+                problem(Problem::at(format!("models.{name}"), way));
+                None
+            }
+        };
+        models.insert(name, Model { dialect, auth, base_url: raw.base_url, model: raw.model, credential, prices });
     }
     models
 }

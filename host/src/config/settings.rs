@@ -5,6 +5,7 @@
 
 use super::layer::{Layers, Problem};
 use super::value::SettingValue as _;
+use crate::usage::Usd;
 
 macro_rules! sections {
     ($($(#[doc = $about:literal])+ $section:ident => $name:ident / $raw:ident {
@@ -197,6 +198,21 @@ sections! {
         expires_s: u64 = DAY_S;
         /// Who must agree where a policy names nobody, as "role" or "role:count".
         default_requirements: Vec<String> = strings(&["approver:1"]);
+    }
+    /// `[budget]`: how much of their models tasks may use. Tokens are those read and written together.
+    budget => Budget / RawBudget {
+        /// Tokens of one task, over all attempts; 0 sets no limit.
+        task_tokens: u64 = 0;
+        /// Cost of one task in US dollars, by the prices of its model; 0 sets no limit.
+        task_cost_usd: Usd = Usd::ZERO;
+        /// Tokens of one principal's tasks in a day (UTC); 0 sets no limit.
+        principal_day_tokens: u64 = 0;
+        /// Cost of one principal's tasks in a day (UTC), in US dollars; 0 sets no limit.
+        principal_day_cost_usd: Usd = Usd::ZERO;
+        /// Tokens of one principal's tasks in a calendar month (UTC); 0 sets no limit.
+        principal_month_tokens: u64 = 0;
+        /// Cost of one principal's tasks in a calendar month (UTC), in US dollars; 0 sets no limit.
+        principal_month_cost_usd: Usd = Usd::ZERO;
     }
     /// `[executor]`: the terminal that an agent runs in.
     executor => Executor / RawExecutor {

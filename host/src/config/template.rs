@@ -58,6 +58,8 @@ const NAMED: &str = r#"
 #base_url = "https://models.example.com/v1"
 #model = "name-at-that-address"
 #credential = { env = "MODEL_KEY" }   # or { file = "/path" } or { command = ["program", "argument"] }
+#input_usd_per_million_tokens = 3     # unset, its cost is unknown
+#output_usd_per_million_tokens = 15
 
 # Places to work in that tasks may choose by name. Without one, each chain of tasks has a workspace of its own.
 #[workspaces.site]

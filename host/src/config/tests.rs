@@ -98,6 +98,24 @@ fn named_tables_refer_to_each_other() {
 }
 
 #[test]
+fn budgets_are_sums_and_one_in_money_needs_prices() {
+    let model = "[agents.hermes]\nmodel = \"main\"\ntask_tokens = 7\n[models.main]\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n";
+    let prices = "input_usd_per_million_tokens = 3\noutput_usd_per_million_tokens = 0.6\n";
+    let budget = "[budget]\ntask_cost_usd = 2.5\nprincipal_day_tokens = 1000\n";
+    let environment = [("CODA_BUDGET_PRINCIPAL_MONTH_COST_USD", "40")];
+    let config = read(&format!("{budget}{model}{prices}"), &environment, &Flags::default()).expect("right");
+    let sums = [config.settings.budget.task_cost_usd, config.settings.budget.principal_month_cost_usd].map(|sum| sum.to_string());
+    assert_eq!(sums, ["2.5", "40"]);
+    assert_eq!(config.agents["hermes"].task_tokens, Some(7));
+    assert_eq!(config.models["main"].prices.map(|prices| prices.output.to_string()).as_deref(), Some("0.6"));
+    let problem = only_problem(&format!("{budget}{model}"));
+    assert!(problem.key == "models.main" && problem.message.contains("input_usd_per_million_tokens"), "{}", problem.message);
+    assert_eq!(only_problem(&format!("{model}input_usd_per_million_tokens = 3\n")).key, "models.main");
+    read(&format!("[budget]\ntask_tokens = 5\n{model}"), &[], &Flags::default()).expect("tokens need no price");
+    assert!(only_problem("[budget]\ntask_cost_usd = -1\n").message.contains("US dollars"));
+}
+
+#[test]
 fn what_init_writes_reads_back_as_the_defaults() {
     let defaults = read("", &[], &Flags::default()).expect("right");
     let plain = read(&commented(None, None), &[], &Flags::default()).expect("right");

@@ -1,5 +1,7 @@
 //! How a setting's value is read from the environment or a flag, and shown as TOML.
 
+use crate::usage::Usd;
+
 /// A type that a plain setting can have.
 pub(super) trait SettingValue: Sized + Clone {
     /// From the text of an environment variable or flag; the error says what is expected.
@@ -44,6 +46,15 @@ impl SettingValue for Vec<String> {
 impl SettingValue for u64 {
     fn read(text: &str) -> Result<Self, String> {
         text.replace('_', "").parse().map_err(|_| "expected a whole number".to_owned())
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl SettingValue for Usd {
+    fn read(text: &str) -> Result<Self, String> {
+        Usd::parse(text)
     }
     fn show(&self) -> String {
         self.to_string()

@@ -15,10 +15,11 @@ use crate::approval::request::{Item, Standing, call_key};
 use crate::env;
 use crate::id::TaskId;
 use crate::policy::Judgment;
-use crate::policy::contract::{Demand, Gate, Subject, Usage, Verdict};
+use crate::policy::contract::{Demand, Gate, Subject, Verdict};
 use crate::store::StoreError;
 use crate::store::approvals::{MAX_ITEMS, Match};
 use crate::store::calls::Once;
+use crate::usage::Spent;
 
 const NOT_RUNNING: &str = "refused: the task is not running any more";
 
@@ -101,14 +102,15 @@ impl ToolGates for Gatekeeper {
         })
     }
 
-    fn add_usage<'a>(&'a self, task: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()> {
+    fn may_spend<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<(), String>> {
         Box::pin(async move {
-            let task = task.clone();
-            let add = Usage { input_tokens, output_tokens, ..Usage::default() };
-            if let Err(e) = self.store().call(move |s| s.add_usage(&task, add)).await {
-                tracing::warn!(error = %e, "usage could not be added");
-            }
+            let running = self.running(task).ok_or_else(|| NOT_RUNNING.to_owned())?;
+            if self.settings().budgets.are_none(&running.task.agent) { Ok(()) } else { Gatekeeper::spend(self, task, None).await }
         })
+    }
+
+    fn spend<'a>(&'a self, task: &'a TaskId, spent: Spent) -> Pending<'a, Result<(), String>> {
+        Box::pin(Gatekeeper::spend(self, task, Some(spent)))
     }
 }
 
@@ -135,7 +137,10 @@ impl Gatekeeper {
         let once = if running.task.agent == "runbook" { Once::PerTask } else { Once::PerAttempt };
         let (task, id, tool, key) = (running.task.id.clone(), call.id.clone(), call.tool.clone(), ask.key.clone());
         match self.store().call(move |s| s.release_call(&task, &id, &key, &tool, once)).await {
-            Ok(()) => CallVerdict::Run(cleared.wrap(|_| ToolCall { arguments, ..call })),
+            Ok(()) => {
+                running.count_call();
+                CallVerdict::Run(cleared.wrap(|_| ToolCall { arguments, ..call }))
+            }
             Err(e @ (StoreError::Conflict { .. } | StoreError::Ended { .. })) => {
                 CallVerdict::Refuse { message: format!("refused: {e}") }
             }

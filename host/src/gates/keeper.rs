@@ -31,6 +31,7 @@ use crate::id::{ApprovalId, TaskId};
 use crate::policy::contract::{Demand, Requirement, Subject, Verdict};
 use crate::policy::{Cleared, Judgment, Policies};
 use crate::store::{Store, StoreError};
+use crate::usage::Budgets;
 
 /// Bounds and defaults of approvals.
 #[derive(Debug, Clone)]
@@ -45,12 +46,21 @@ pub struct Settings {
     pub max_held: usize,
     /// How long an agent whose call was parked may take to end its turn before it is ended, in seconds.
     pub parked_grace_s: u64,
+    /// How much of their models tasks may use.
+    pub budgets: Budgets,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let approver = Requirement { role: crate::identity::Role::APPROVER.into(), count: 1 };
-        Self { hold_s: 600, expires_s: 86_400, default_requirements: vec![approver], max_held: 50, parked_grace_s: 120 }
+        Self {
+            hold_s: 600,
+            expires_s: 86_400,
+            default_requirements: vec![approver],
+            max_held: 50,
+            parked_grace_s: 120,
+            budgets: Budgets::NONE,
+        }
     }
 }
 

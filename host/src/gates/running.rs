@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::env;
 use crate::executor::Control;
 use crate::id::ApprovalId;
-use crate::policy::contract::{Caller, Event, Subject, TaskFacts};
+use crate::policy::contract::{Caller, Event, Subject, TaskFacts, Usage};
 use crate::task::Task;
 
 /// A running attempt, as the gates know it.
@@ -19,6 +19,7 @@ pub struct Running {
     pub workspace: PathBuf,
     control: Mutex<Option<Control>>,
     marks: Mutex<BTreeMap<String, String>>,
+    usage: Mutex<Usage>,
     seq: AtomicU64,
     /// How many calls wait; a tokio mutex because the state change is stored while it is held.
     pub(super) held: tokio::sync::Mutex<u32>,
@@ -29,7 +30,7 @@ impl Running {
     /// A task's attempt; `control` follows when its process lives.
     #[must_use]
     pub fn new(task: Task, workspace: PathBuf) -> Self {
-        let marks = Mutex::new(task.marks.clone());
+        let (marks, usage) = (Mutex::new(task.marks.clone()), Mutex::new(task.usage));
         // Sequence numbers of one attempt never meet those of another.
         let seq = AtomicU64::new(u64::from(task.attempt) << 32);
         Self {
@@ -37,6 +38,7 @@ impl Running {
             workspace,
             control: Mutex::new(None),
             marks,
+            usage,
             seq,
             held: tokio::sync::Mutex::new(0),
             parked: Mutex::default(),
@@ -54,6 +56,18 @@ impl Running {
 
     pub(super) fn set_marks(&self, marks: BTreeMap<String, String>) {
         *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+    }
+
+    /// What the task has used, as it is stored. A call that was released meanwhile stays counted.
+    pub(super) fn set_usage(&self, stored: Usage) {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        *usage = Usage { tool_calls: usage.tool_calls.max(stored.tool_calls), ..stored };
+    }
+
+    /// A call was released.
+    pub(super) fn count_call(&self) {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.tool_calls = usage.tool_calls.saturating_add(1);
     }
 
     /// Whether a call waits for people right now.
@@ -76,7 +90,9 @@ impl Running {
     /// The next event about this attempt.
     pub(super) fn event(&self, subject: Subject, working_directory: &str) -> Event {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        event_of(&self.task, marks, self.seq.fetch_add(1, Ordering::Relaxed), subject, working_directory)
+        let usage = *self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = event_of(&self.task, marks, self.seq.fetch_add(1, Ordering::Relaxed), subject, working_directory);
+        Event { task: TaskFacts { usage, ..event.task }, ..event }
     }
 }
 

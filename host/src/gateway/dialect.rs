@@ -28,9 +28,10 @@ pub enum Dialect {
 }
 
 /// How a credential is presented to an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Auth {
     /// `Authorization: Bearer`.
+    #[default]
     Bearer,
     /// `x-api-key`.
     XApiKey,

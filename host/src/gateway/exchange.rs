@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use super::dialect::{Answer, Intact, Malformed, Question};
 use super::failure::Failure;
 use super::memory::{Hash, Refused, Round, Splice};
+use super::meter::Meter;
 use super::model::{Draft, Message};
 use super::outbound::Outbound;
 use super::session::{Keep, Session};
@@ -27,6 +28,7 @@ pub(in crate::gateway) struct Exchange {
     pub(in crate::gateway) turn: Arc<Turn>,
     pub(in crate::gateway) question: Hash,
     pub(in crate::gateway) request: Box<dyn Question>,
+    pub(in crate::gateway) meter: Meter,
 }
 
 /// Ends the turn on every way out, a panic included.
@@ -52,6 +54,10 @@ pub(in crate::gateway) async fn run(exchange: Exchange) {
         outcome = exchange.write() => outcome,
         () = exchange.session.closed.cancelled() => Err(Failure::unauthenticated()),
     };
+    if let Some(spent) = exchange.meter.broken_off(&exchange.session.line) {
+        // What it says is said by the next request.
+        let _ = exchange.shared.gates.spend(&exchange.session.task, spent).await;
+    }
     ended.outcome = Some(match outcome {
         Ok(keep) => (keep, Ok(())),
         Err(failure) => (Keep::Nothing, Err(failure)),
@@ -76,10 +82,11 @@ impl Exchange {
         let mut answer = self.request.answer(&self.settings().repairs);
         let mut rounds: Vec<Round> = Vec::new();
         loop {
+            let (gates, task) = (&self.shared.gates, &self.session.task);
+            gates.may_spend(task).await.map_err(Failure::budget)?;
             let message = self.attended(self.ask(&outbound, &mut *answer)).await?;
-            if let Some(tokens) = message.tokens {
-                self.shared.gates.add_usage(&self.session.task, tokens.input, tokens.output).await;
-            }
+            // Before its calls are judged: what has no budget has no effect.
+            gates.spend(task, self.meter.whole(&message, &self.session.line)).await.map_err(Failure::budget)?;
             let (released, refused, intact) = sort(&message, self.judge(&message).await);
             if !released.is_empty() || refused.is_empty() {
                 let keep = if message.calls.is_empty() && rounds.is_empty() { Keep::Nothing } else { Keep::Decided };
@@ -131,6 +138,7 @@ impl Exchange {
     async fn ask(&self, outbound: &Outbound, answer: &mut dyn Answer) -> Result<Message, Failure> {
         self.shared.gates.note_activity(&self.session.task);
         let mut reply = self.shared.client.send(&self.session.line, &*self.request, outbound).await?;
+        self.meter.begin(reply.request_bytes);
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
         self.check_form(reply.is_stream)?;
         if reply.is_stream {
@@ -139,6 +147,7 @@ impl Exchange {
         let mut body = Vec::new();
         while let Some(bytes) = reply.next().await? {
             self.shared.gates.note_activity(&self.session.task);
+            self.meter.bytes(bytes.len());
             body.extend_from_slice(&bytes);
             self.check_size(body.len())?;
         }
@@ -164,6 +173,7 @@ impl Exchange {
             size += bytes.as_ref().map_or(0, |b| b.len());
             self.check_size(size)?;
             for event in events {
+                self.meter.event(&event);
                 self.pass(answer.event(&event).map_err(broken)?);
             }
             if bytes.is_none() {

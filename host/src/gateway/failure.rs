@@ -77,6 +77,11 @@ impl Failure {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "no task has this token, or its access is closed")
     }
 
+    /// A budget is used up, or what is used cannot be kept. Forbidden: agents come back after 429 and 402 alike.
+    pub(in crate::gateway) fn budget(why: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "budget", why)
+    }
+
     /// The upstream did not keep to its protocol, or broke off.
     pub(in crate::gateway) fn upstream(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)

@@ -20,10 +20,7 @@ use super::failure::Failure;
 use super::memory::hash;
 use super::session::{Found, Session};
 use super::turn::{Read, Reader};
-use super::{Shared, agent, hook};
-
-/// What a token has in most texts and models, for an estimate.
-const BYTES_PER_TOKEN: usize = 4;
+use super::{Shared, agent, hook, meter};
 
 /// Serves until `shutdown`, then for as long as open streams need, at most `drain_s`.
 pub(in crate::gateway) async fn serve(
@@ -157,9 +154,9 @@ async fn count_messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, b
 }
 
 /// About how many tokens a request has. An estimate: what is not screened yet is not sent anywhere to be counted.
-async fn count(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<usize, Failure> {
+async fn count(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<u64, Failure> {
     let _admitted = admit(shared, headers)?;
-    Ok(json_body(shared, body).await?.to_string().len().div_ceil(BYTES_PER_TOKEN))
+    Ok(meter::tokens_in(json_body(shared, body).await?.to_string().len()))
 }
 
 /// A model's turn, in any dialect. `target`: what the path says beyond the route.
@@ -188,7 +185,8 @@ async fn turn(
                 turn.end(Err(busy(shared)));
                 return Err(busy(shared));
             };
-            let exchange = Exchange { shared: Arc::clone(shared), session, turn, question, request };
+            let meter = meter::Meter::default();
+            let exchange = Exchange { shared: Arc::clone(shared), session, turn, question, request, meter };
             tokio::spawn(async move {
                 exchange::run(exchange).await;
                 drop(slot);

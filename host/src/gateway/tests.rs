@@ -10,5 +10,6 @@ mod readers;
 mod refusals;
 mod results;
 mod speech;
+mod spending;
 mod stand;
 mod streams;

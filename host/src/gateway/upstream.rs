@@ -12,13 +12,16 @@ use super::credential::{Credential, Source};
 use super::dialect::{Auth, Dialect, Question};
 use super::failure::{Failure, Said};
 use super::outbound::Outbound;
+use crate::usage::Prices;
 
 /// An upstream's error answer is read up to this length.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// A model API.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upstream {
+    /// As coda.toml names it.
+    pub name: String,
     /// Which API it is. Only agents that speak it are served.
     pub dialect: Dialect,
     /// Such as `https://api.example.com/v1`; the dialect's path, such as `/chat/completions`, is put behind it.
@@ -29,11 +32,15 @@ pub struct Upstream {
     pub credential: Option<Credential>,
     /// How that is presented.
     pub auth: Auth,
+    /// What it costs; `None` where nobody said.
+    pub prices: Option<Prices>,
 }
 
 /// An upstream as one task uses it.
 #[derive(Debug)]
 pub(in crate::gateway) struct Line {
+    pub(in crate::gateway) name: String,
+    pub(in crate::gateway) prices: Option<Prices>,
     pub(in crate::gateway) dialect: Dialect,
     base_url: String,
     pub(in crate::gateway) model: Option<String>,
@@ -46,8 +53,8 @@ pub(in crate::gateway) struct Line {
 impl Line {
     pub(in crate::gateway) fn new(upstream: Upstream, secrets: Vec<String>) -> Self {
         let base_url = upstream.base_url.trim_end_matches('/').to_owned();
-        let Upstream { dialect, model, auth, credential, .. } = upstream;
-        Self { dialect, base_url, model, auth, source: credential.map(Source::new), secrets }
+        let Upstream { name, dialect, model, auth, credential, prices, .. } = upstream;
+        Self { name, prices, dialect, base_url, model, auth, source: credential.map(Source::new), secrets }
     }
 
     /// A text without what must not show in it.
@@ -75,6 +82,8 @@ pub(in crate::gateway) struct Client {
 pub(in crate::gateway) struct Reply {
     response: reqwest::Response,
     idle: Duration,
+    /// Size of the request.
+    pub(in crate::gateway) request_bytes: usize,
     /// Whether it is a stream of events.
     pub(in crate::gateway) is_stream: bool,
 }
@@ -120,13 +129,15 @@ impl Client {
     ) -> Result<Reply, Failure> {
         let model = line.model.as_deref();
         let address = format!("{}{}", line.base_url, question.path(model));
-        let request = self.http.post(address).header(header::CONTENT_TYPE, "application/json").body(outbound.body(model));
+        let body = outbound.body(model);
+        let request_bytes = body.len();
+        let request = self.http.post(address).header(header::CONTENT_TYPE, "application/json").body(body);
         let with = |request: reqwest::RequestBuilder, (name, value): &(&'static str, String)| request.header(*name, value);
         let request = question.headers().iter().fold(request, with);
         let response = self.call(line, request).await?;
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is_stream = kind.starts_with("text/event-stream");
-        Ok(Reply { response, idle: self.idle, is_stream })
+        Ok(Reply { response, idle: self.idle, request_bytes, is_stream })
     }
 
     /// Asks for a small JSON document, such as the list of models.

@@ -147,6 +147,9 @@ fn way_out(error: &ServiceError) -> &'static str {
             "Tell the user which right is missing; an operator can grant it. Calling again does not help."
         }
         ServiceError::Conflict(_) => "Call coda_inbox to see how things stand, then do what the message says.",
+        ServiceError::Budget(_) => {
+            "Nothing was started. Tell the user which budget is used up and when it begins anew; do not try again before."
+        }
         ServiceError::Busy(_) => "Nothing was started. Tell the user and try again later, not in a loop.",
         ServiceError::Internal(_) => {
             "Tell the user that coda has a problem and whom to ask: its operator, with the number in the message."

@@ -168,6 +168,7 @@ fn view(result: Option<Value>) -> TaskView {
         agent: "runbook".into(),
         attempt: 1,
         sandbox: None,
+        usage: None,
         prompt_summary: String::new(),
         summary: None,
         progress: None,

@@ -11,7 +11,7 @@ use crate::executor::workspace::{Baseline, Changes, place_prior};
 use crate::executor::{Ended, Launch, StopReason};
 use crate::gates::running::Running;
 use crate::gates::screen::Keep;
-use crate::gateway::{Access, Auth, Dialect, Upstream};
+use crate::gateway::{Access, Upstream};
 use crate::id::SessionId;
 use crate::policy::Cleared;
 use crate::policy::contract::Permissions;
@@ -144,9 +144,7 @@ impl Pipeline {
 
     /// Where an agent's model is; an agent that has none gets an address that nothing answers.
     fn model_of(&self, agent: &str) -> Upstream {
-        let none =
-            || Upstream { dialect: Dialect::Chat, base_url: String::new(), model: None, credential: None, auth: Auth::Bearer };
-        self.0.parts.models.get(agent).cloned().unwrap_or_else(none)
+        self.0.parts.models.get(agent).cloned().unwrap_or_default()
     }
 
     /// The workspace as it was before the first attempt.

@@ -135,8 +135,14 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens written by the model.
     pub output_tokens: u64,
-    /// Millionths of a US dollar.
+    /// Millionths of a US dollar, of tokens that have a price.
     pub cost_micro_usd: u64,
+    /// Of all tokens, coda's estimate where an upstream did not say. Policies don't see it.
+    #[serde(default)]
+    pub estimated_tokens: u64,
+    /// Of all tokens, those without a price. Policies don't see it.
+    #[serde(default)]
+    pub unpriced_tokens: u64,
 }
 
 /// What is to be judged.

@@ -20,6 +20,9 @@ pub enum ServiceError {
     /// A bound is reached: which, and when to try again.
     #[error("{0}")]
     Busy(String),
+    /// What the principal may use of models is used up: which budget, by how much, until when.
+    #[error("{0}")]
+    Budget(String),
     /// coda itself failed; the log has the detail under this id.
     #[error("internal error {0}; the server's log has the detail")]
     Internal(String),
@@ -35,6 +38,7 @@ impl ServiceError {
             ServiceError::Forbidden(_) => "forbidden",
             ServiceError::Conflict(_) => "conflict",
             ServiceError::Busy(_) => "busy",
+            ServiceError::Budget(_) => "budget",
             ServiceError::Internal(_) => "internal",
         }
     }
@@ -46,6 +50,7 @@ impl From<StoreError> for ServiceError {
             StoreError::NotFound { what } => Self::NotFound(what),
             StoreError::Conflict { .. } | StoreError::Ended { .. } => Self::Conflict(e.to_string()),
             StoreError::Bound { .. } => Self::Busy(e.to_string()),
+            StoreError::Budget(why) => Self::Budget(why),
             StoreError::Full(_) => Self::Busy(e.to_string()),
             StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Database(_) => {
                 let id = crate::env::hex(&crate::env::random_bytes::<4>());

@@ -31,7 +31,9 @@ impl Service {
         records.push(DecisionRecord::of(&judgment, &task.tenant, &task.id, task.created_ms, screened.clone()));
         task.prompt.clone_from(&screened);
         let approval = self.settle(&mut task, judgment);
-        let bounds = Bounds { queued: self.0.settings.max_queued, per_principal: self.0.settings.max_open_per_principal };
+        let settings = &self.0.settings;
+        let budgets = self.0.gates.settings().budgets.clone();
+        let bounds = Bounds { queued: settings.max_queued, per_principal: settings.max_open_per_principal, budgets };
         let key = submission.idempotency_key.clone();
         let this = self.clone();
         let (task, existed) = whole(async move {

@@ -79,6 +79,9 @@ pub struct TaskView {
     /// What confines its agent, the tier first; told where one task is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+    /// What it used of its model, where it used one; told where one task is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
     /// First characters of the screened prompt.
     pub prompt_summary: String,
     /// One paragraph from the result.
@@ -116,6 +119,66 @@ pub struct TaskView {
     /// What the caller should know of its own request, such as an ignored argument.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What was used of models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageView {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Of all of them, coda's estimate where an upstream did not say.
+    pub estimated_tokens: u64,
+    /// What they cost; `null` where some have no price.
+    pub cost_usd: Option<f64>,
+}
+
+impl UsageView {
+    /// `unpriced_tokens`: how many have no price.
+    #[must_use]
+    pub fn new(input_tokens: u64, output_tokens: u64, estimated_tokens: u64, unpriced_tokens: u64, cost_micro_usd: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to billions of dollars")]
+        let cost_usd = (unpriced_tokens == 0).then(|| cost_micro_usd as f64 / 1e6);
+        Self { input_tokens, output_tokens, estimated_tokens, cost_usd }
+    }
+}
+
+/// What models were used for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UsagePage {
+    /// The first day that is told of, such as `2026-11-01`.
+    pub since: String,
+    /// A row for each day (UTC), principal and model, the newest day first.
+    pub days: Vec<UsageRow>,
+    /// Whether there are more than these.
+    pub more: bool,
+}
+
+/// One day of one principal with one model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UsageRow {
+    /// Such as `2026-11-21`, in UTC.
+    pub day: String,
+    /// Who.
+    pub principal: String,
+    /// As coda.toml names it.
+    pub model: String,
+    /// Answers of the model.
+    pub answers: u64,
+    /// What they used.
+    pub usage: UsageView,
+}
+
+/// Whose use is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct UsageQuery {
+    /// This principal's; `None` = one's own.
+    pub principal: Option<String>,
+    /// Everybody's of the tenant.
+    pub all: bool,
+    /// From this day on, such as `2026-11-01`; `None` = since the month began.
+    pub since: Option<String>,
 }
 
 /// What a waiting task waits for.

@@ -14,6 +14,7 @@ use crate::env;
 use crate::id::TaskId;
 use crate::task::state::Happening;
 use crate::task::{EndedBy, Reason, Status, Task};
+use crate::usage::Budgets;
 
 /// What happened to a submission.
 #[derive(Debug)]
@@ -25,16 +26,18 @@ pub enum Accepted {
 }
 
 /// How much may wait.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Bounds {
     /// Queued tasks, over everybody.
     pub queued: u64,
     /// Tasks of one principal that have not ended.
     pub per_principal: u64,
+    /// What principals may use of models.
+    pub budgets: Budgets,
 }
 
 impl Bounds {
-    fn check(self, tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
+    fn check(&self, tx: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
         let queued: i64 = tx.query_row("SELECT count(*) FROM task WHERE status = 'queued'", [], |r| r.get(0))?;
         if task.status == Status::Queued && signed(self.queued) <= queued {
             return Err(StoreError::Bound { what: "queued tasks", limit: self.queued });
@@ -44,7 +47,7 @@ impl Bounds {
         if signed(self.per_principal) <= own {
             return Err(StoreError::Bound { what: "open tasks of one person", limit: self.per_principal });
         }
-        Ok(())
+        super::usage::check(tx, task, &self.budgets)
     }
 }
 

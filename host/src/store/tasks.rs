@@ -9,7 +9,6 @@ use super::row::{json, json_opt, name, signed, text, unsigned, unsigned_opt, wor
 use super::{Store, StoreError};
 use crate::env::{self, Millis};
 use crate::id::{SessionId, TaskId};
-use crate::policy::contract::Usage;
 use crate::task::state::{Effect, Happening, State, step};
 use crate::task::{Reason, Status, Task};
 
@@ -119,21 +118,6 @@ impl Store {
             let task = get(tx, id)?;
             tx.execute("UPDATE task SET progress = ?2 WHERE id = ?1", [id.as_str(), line])?;
             append_event(tx, &task, "progress", &json!({ "message": line }))
-        })
-    }
-
-    /// Adds to a task's counters.
-    pub fn add_usage(&self, id: &TaskId, add: Usage) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let usage = get(tx, id)?.usage;
-            let sum = Usage {
-                tool_calls: usage.tool_calls.saturating_add(add.tool_calls),
-                input_tokens: usage.input_tokens.saturating_add(add.input_tokens),
-                output_tokens: usage.output_tokens.saturating_add(add.output_tokens),
-                cost_micro_usd: usage.cost_micro_usd.saturating_add(add.cost_micro_usd),
-            };
-            tx.execute("UPDATE task SET usage = ?2 WHERE id = ?1", [id.as_str(), &text(&sum)])?;
-            Ok(())
         })
     }
 

@@ -1,6 +1,7 @@
 //! Verbs over a real database file: what lists show and what retention takes. `stories` asks the verbs and a model the same.
 
 mod model;
+mod spending;
 mod stories;
 
 use std::collections::BTreeMap;
@@ -21,8 +22,9 @@ use crate::identity::{ClientInfo, DEFAULT_TENANT};
 use crate::policy::contract::{Demand, Gate, Permissions, Requirement, Usage};
 use crate::task::state::Happening;
 use crate::task::{EndedBy, Reason, Status, Task, Waiting};
+use crate::usage::Budgets;
 
-const ROOMY: Bounds = Bounds { queued: 10_000, per_principal: 10_000 };
+const ROOMY: Bounds = Bounds { queued: 10_000, per_principal: 10_000, budgets: Budgets::NONE };
 
 fn task(principal: &str) -> Task {
     let session = SessionId::new();

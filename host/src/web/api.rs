@@ -7,6 +7,7 @@ pub mod policies;
 mod session;
 mod tasks;
 mod tokens;
+mod usage;
 
 use axum::Router;
 use axum::extract::{FromRequest, FromRequestParts, Json, Query, Request};
@@ -31,6 +32,7 @@ pub(super) fn routes() -> Router<WebState> {
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::show))
         .route("/v1/approvals/{id}/decision", post(approvals::decide))
+        .route("/v1/usage", get(usage::show))
         .route("/v1/tokens", post(tokens::create).get(tokens::list))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/whoami", get(session::whoami))

@@ -77,6 +77,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::Forbidden(_) => StatusCode::FORBIDDEN,
             ServiceError::Conflict(_) => StatusCode::CONFLICT,
             ServiceError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            ServiceError::Budget(_) => StatusCode::PAYMENT_REQUIRED,
             ServiceError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, code: e.code(), message: e.to_string() }

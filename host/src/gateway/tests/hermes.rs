@@ -77,7 +77,7 @@ impl Bench {
             base_url: format!("{model_url}/v1"),
             model: None,
             credential: Some(Credential::File(key)),
-            auth: Auth::Bearer,
+            ..Upstream::default()
         };
         let access = gateway.open(TaskId::new(), Cleared::for_test(envelope.to_owned()), upstream, Vec::new());
         for name in ["home", "work"] {

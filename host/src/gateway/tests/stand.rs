@@ -11,12 +11,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::gates::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
 use crate::gateway::{Access, Credential, Dialect, Gateway, Settings, Upstream};
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
+use crate::usage::{Prices, Spent, Usd};
 
 /// A test waits this long for what must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(180);
@@ -33,6 +34,12 @@ pub(super) struct Gates {
     pub(super) waits: Mutex<Vec<Duration>>,
     /// Tokens.
     pub(super) usage: Mutex<(u64, u64)>,
+    /// The same, answer by answer.
+    pub(super) spent: watch::Sender<Vec<Spent>>,
+    /// Said of the budget before the model is asked.
+    pub(super) over: Mutex<Option<String>>,
+    /// Said of the budget after its answer.
+    pub(super) over_after: Mutex<Option<String>>,
     /// How often the agent was said to be at work.
     pub(super) seen_at_work: AtomicU64,
     /// Signalled when a held call is asked about.
@@ -99,11 +106,18 @@ impl ToolGates for Gates {
         Box::pin(async { Ok(vec![PastCall { call_id: "step-1".into(), attempt: 1, state: "finished".into() }]) })
     }
 
-    fn add_usage<'a>(&'a self, _: &'a TaskId, input_tokens: u64, output_tokens: u64) -> Pending<'a, ()> {
+    fn may_spend<'a>(&'a self, _: &'a TaskId) -> Pending<'a, Result<(), String>> {
+        let over = self.over.lock().expect("over").clone();
+        Box::pin(async { over.map_or(Ok(()), Err) })
+    }
+
+    fn spend<'a>(&'a self, _: &'a TaskId, spent: Spent) -> Pending<'a, Result<(), String>> {
         let mut usage = self.usage.lock().expect("usage");
-        usage.0 += input_tokens;
-        usage.1 += output_tokens;
-        Box::pin(async {})
+        usage.0 += spent.input_tokens;
+        usage.1 += spent.output_tokens;
+        self.spent.send_modify(|all| all.push(spent));
+        let over = self.over_after.lock().expect("over").clone();
+        Box::pin(async { over.map_or(Ok(()), Err) })
     }
 }
 
@@ -211,7 +225,10 @@ impl Stand {
 
     pub(super) fn upstream(&self) -> Upstream {
         let credential = Some(Credential::Command(vec!["echo".into(), "upstream-key".into()]));
+        let price = |text: &str| Usd::parse(text).expect("a sum");
         Upstream {
+            name: "main".into(),
+            prices: Some(Prices { input: price("3"), output: price("15") }),
             dialect: self.dialect,
             base_url: self.base_url.clone(),
             model: Some("real-model".into()),

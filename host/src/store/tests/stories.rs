@@ -92,7 +92,7 @@ impl Stand {
         let approval = (status == Status::NeedsApproval).then(|| request(&task.id, &[0]));
         let decision = decision(&task);
         let key = key.map(|key| format!("key-{key}"));
-        let bounds = Bounds { queued: MAX_QUEUED, per_principal: MAX_OPEN };
+        let bounds = Bounds { queued: MAX_QUEUED, per_principal: MAX_OPEN, budgets: crate::usage::Budgets::NONE };
         match self.store.accept(&task, key.as_deref(), &[decision], approval.as_ref(), bounds) {
             Ok(Accepted::New(_)) => {
                 self.tasks.push(task);
