@@ -2,7 +2,7 @@
 //!
 //! A call that a policy holds is awaited here: the future completes when people decided, or when the hold is over.
 
-mod agent_side;
+pub(crate) mod agent_side;
 pub mod ask;
 mod ending;
 mod held;
@@ -105,6 +105,10 @@ pub trait ToolGates: Send + Sync {
 
     /// Says that the agent and its model were just seen at work, which the terminal need not show.
     fn note_activity(&self, task: &TaskId);
+
+    /// The access token that came with the task is gone: its attempt ends, and the task waits until its submitter brings
+    /// another.
+    fn credential_gone(&self, task: &TaskId, why: &str);
 
     /// Whether the task may ask its model. `Err`, for the agent: a budget is used up, and the task has ended.
     fn may_spend<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<(), String>>;

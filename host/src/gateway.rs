@@ -16,6 +16,7 @@ mod credential;
 mod dialect;
 mod exchange;
 mod failure;
+mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod gemini;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 
 pub use credential::Credential;
 pub use dialect::{Auth, Dialect};
+pub use forwarded::{Forwarded, TooMany};
 pub use upstream::Upstream;
 
 use crate::env;
@@ -182,6 +184,19 @@ pub(in crate::gateway) struct Shared {
     gates: Arc<dyn ToolGates>,
     sessions: Sessions,
     client: Arc<upstream::Client>,
+    forwarded: Forwarded,
+}
+
+impl Shared {
+    /// Passes on what a question to an upstream came to. Where the submitter's token lacks, the task waits for a new one.
+    fn heed<T>(&self, task: &TaskId, outcome: Result<T, failure::Failure>) -> Result<T, failure::Failure> {
+        if let Err(failure) = &outcome
+            && failure.is_credential_gone()
+        {
+            self.gates.credential_gone(task, &failure.message);
+        }
+        outcome
+    }
 }
 
 impl Gateway {
@@ -193,7 +208,8 @@ impl Gateway {
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let client = Arc::new(upstream::Client::new(&settings).map_err(GatewayError::Client)?);
-        let shared = Arc::new(Shared { settings, gates, sessions: Sessions::default(), client });
+        let forwarded = Forwarded::default();
+        let shared = Arc::new(Shared { settings, gates, sessions: Sessions::default(), client, forwarded });
         Ok(Self { shared, listener: Arc::new(listener), address })
     }
 
@@ -203,12 +219,19 @@ impl Gateway {
         format!("http://{}", self.address)
     }
 
+    /// The access tokens of people whose tasks act with them.
+    #[must_use]
+    pub fn forwarded(&self) -> &Forwarded {
+        &self.shared.forwarded
+    }
+
     /// Lets one attempt of a task in. Its agent may tell the model a stand-in, and the model gets this envelope. `secrets`
     /// are values that must not show in what the upstream says about errors.
     #[must_use]
     pub fn open(&self, task: TaskId, envelope: Cleared<String>, upstream: Upstream, secrets: Vec<String>) -> Access {
         let token = format!("coda_task_{}", env::hex(&env::random_bytes::<32>()));
-        let session = Arc::new(Session::new(task, envelope, upstream, secrets, &self.shared.settings));
+        let line = upstream::Line::new(&task, upstream, secrets, &self.shared.forwarded);
+        let session = Arc::new(Session::new(task, envelope, line, &self.shared.settings));
         let key = session::token_key(&token);
         self.shared.sessions.insert(key, session);
         Access { token, guard: AccessGuard { shared: Arc::clone(&self.shared), key } }

@@ -52,6 +52,34 @@ pub enum Proof {
     System,
 }
 
+/// A person's own access token, as the proxy in front of coda forwards it. It stays in memory, and nothing shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(String);
+
+/// A token has at most this many bytes.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+
+impl AccessToken {
+    /// A text that can be one: of visible ASCII, without spaces.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && text.len() <= MAX_TOKEN_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The secret itself, for whoever sends or masks it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -63,13 +91,15 @@ pub struct Principal {
     pub grants: Vec<RoleGrant>,
     /// How we know.
     pub proof: Proof,
+    /// Their own access token, where this very request carried it.
+    pub access: Option<AccessToken>,
 }
 
 impl Principal {
     /// coda itself.
     #[must_use]
     pub fn system() -> Self {
-        Self { tenant: DEFAULT_TENANT.into(), name: "system".into(), grants: Vec::new(), proof: Proof::System }
+        Self { tenant: DEFAULT_TENANT.into(), name: "system".into(), grants: Vec::new(), proof: Proof::System, access: None }
     }
 
     /// Whether it holds `role` for a task with `labels`.

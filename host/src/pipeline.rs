@@ -9,6 +9,7 @@
 //! `recover`, and what was running is ended before anything starts.
 
 mod commit;
+mod credential;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod prepare;
@@ -177,7 +178,8 @@ impl Pipeline {
     #[tracing::instrument(name = "attempt", skip_all, fields(task.id = %task.id, task.attempt = task.attempt))]
     async fn attempt(&self, task: Task) {
         let outcome = std::panic::AssertUnwindSafe(self.work(&task)).catch_unwind().await;
-        let outcome = outcome.unwrap_or_else(|_| Err(limit("internal", "coda failed while the agent ran; the log has more")));
+        let outcome =
+            outcome.unwrap_or_else(|_| Err(limit("internal", "coda failed while the agent ran; the log has more").into()));
         self.record(&task, outcome).await;
         // A later attempt may have begun meanwhile; its entry stays.
         let own = self.live().get(&task.id).is_some_and(|l| l.attempt == task.attempt);
@@ -189,12 +191,15 @@ impl Pipeline {
 
     /// Commits how an attempt ended. A store that cannot take it now is asked again until it can, or the server stops; then
     /// the next start finds the task.
-    async fn record(&self, task: &Task, outcome: Result<(Arc<Running>, Ended, Changes), Reason>) {
+    async fn record(&self, task: &Task, outcome: Result<(Arc<Running>, Ended, Changes), NotRun>) {
         let mut pause = RECORD_PAUSE;
         loop {
             let committed = match &outcome {
                 Ok((running, ended, changes)) => self.commit(task, running, ended, changes).await,
-                Err(reason) => self.finish(&task.id, Happening::End(Status::Failed, reason.clone()), Patch::default()).await,
+                Err(NotRun::Failed(reason)) => {
+                    self.finish(&task.id, Happening::End(Status::Failed, reason.clone()), Patch::default()).await
+                }
+                Err(NotRun::Asks(question)) => self.ask_submitter(&task.id, question, None).await,
             };
             let Err(e) = committed else { return };
             tracing::error!(error = %e, "the end of an attempt could not be recorded; it is tried again");
@@ -207,14 +212,17 @@ impl Pipeline {
     }
 
     /// The attempt itself. While it lasts the gates know the task, and nobody else writes to its workspace.
-    async fn work(&self, task: &Task) -> Result<(Arc<Running>, Ended, Changes), Reason> {
+    async fn work(&self, task: &Task) -> Result<(Arc<Running>, Ended, Changes), NotRun> {
+        if let Some(question) = self.missing_credential(task) {
+            return Err(NotRun::Asks(question));
+        }
         let lease = self.lease(task).await?;
         let running = Arc::new(Running::new(task.clone(), lease.path().to_owned()));
         if let Some(live) = self.live().get_mut(&task.id) {
             live.running = Some(running.clone());
         }
         if self.0.stopping.is_cancelled() {
-            return Err(crate::task::state::interrupted(&crate::env::rfc3339(crate::env::now_ms())));
+            return Err(crate::task::state::interrupted(&crate::env::rfc3339(crate::env::now_ms())).into());
         }
         let entered = self.0.parts.gates.enter(running.clone());
         let baseline = self.baseline(task, lease.path()).await;
@@ -308,6 +316,9 @@ impl Pipeline {
         if let Some(live) = self.live().get_mut(id) {
             if let Some(running) = &live.running {
                 running.set_control(control.clone());
+                if running.question().is_some() {
+                    control.stop(StopReason::Parked);
+                }
             }
             live.control = Some(control.clone());
         }
@@ -315,6 +326,20 @@ impl Pipeline {
 
     fn live(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Live>> {
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why an attempt came to no end of its own.
+enum NotRun {
+    /// It could not be run.
+    Failed(Reason),
+    /// The submitter must answer first.
+    Asks(String),
+}
+
+impl From<Reason> for NotRun {
+    fn from(reason: Reason) -> Self {
+        Self::Failed(reason)
     }
 }
 

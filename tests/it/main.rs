@@ -7,6 +7,7 @@ mod audit;
 mod authorization;
 mod bad_input;
 mod bypass;
+mod credentials;
 mod faults;
 mod genie;
 mod guest;

@@ -12,6 +12,8 @@ pub struct Seen {
     pub path: String,
     /// The bearer token, or nothing.
     pub token: String,
+    /// The body as text.
+    pub said: String,
 }
 
 type Answers = dyn Fn(&Seen) -> (u16, Value) + Send + Sync;
@@ -61,7 +63,11 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Seen>>, answer: &Answers) -> std::i
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let token = header("authorization").and_then(|text| Some(text.strip_prefix("Bearer ")?.to_owned())).unwrap_or_default();
-    let seen = Seen { path: head.split(' ').nth(1).unwrap_or_default().to_owned(), token };
+    let seen = Seen {
+        path: head.split(' ').nth(1).unwrap_or_default().to_owned(),
+        token,
+        said: String::from_utf8_lossy(&body).into_owned(),
+    };
     kept.lock().expect("seen").push(seen.clone());
     let (status, body) = answer(&seen);
     let body = body.to_string();

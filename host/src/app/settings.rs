@@ -133,6 +133,7 @@ pub(super) fn models(config: &Config) -> BTreeMap<String, Upstream> {
             Credential::Environment(variable) => Some(gateway::Credential::Env(variable.clone())),
             Credential::File(path) => Some(gateway::Credential::File(path.clone())),
             Credential::Command(words) => Some(gateway::Credential::Command(words.clone())),
+            Credential::Forwarded => Some(gateway::Credential::Forwarded),
         };
         let named = (!model.model.is_empty()).then(|| model.model.clone());
         let (dialect, auth) = (model.dialect, model.auth);
@@ -240,16 +241,32 @@ pub(super) fn service(config: &Config, url: &str, agents: &Agents) -> service::S
         workspaces: config.workspaces.iter().map(|(name, w)| (name.clone(), w.principals.clone())).collect(),
         labels: config.labels.iter().map(rule).collect(),
         public_url: url.trim_end_matches('/').to_owned(),
-        acting_as: None,
+        services: services(config),
     }
+}
+
+/// Whom tasks act as whose model has a credential of the server's.
+fn services(config: &Config) -> BTreeMap<String, String> {
+    let service = |agent: &crate::config::Agent| {
+        let name = agent.model.as_ref()?;
+        let model = config.models.get(name)?;
+        match model.credential {
+            Credential::None | Credential::Forwarded => None,
+            Credential::Environment(_) | Credential::File(_) | Credential::Command(_) => {
+                Some(model.acting_as.clone().unwrap_or_else(|| format!("service:{name}")))
+            }
+        }
+    };
+    config.agents.iter().filter_map(|(name, agent)| Some((name.clone(), service(agent)?))).collect()
 }
 
 pub(super) fn accounts(config: &Config) -> accounts::Settings {
     let from = &config.settings.identity;
-    let headers = match (from.headers.is_empty(), from.preset.as_deref()) {
-        (true, Some("databricks-apps")) => proxy::Settings::databricks_apps().identity_headers,
-        _ => from.headers.clone(),
+    let preset = match from.preset.as_deref() {
+        Some("databricks-apps") => proxy::Settings::databricks_apps(),
+        _ => proxy::Settings::default(),
     };
+    let headers = if from.headers.is_empty() { preset.identity_headers.clone() } else { from.headers.clone() };
     accounts::Settings {
         mode: if from.mode == "proxy" { Mode::Proxy } else { Mode::Local },
         local_name: from.local_name.clone(),
@@ -258,6 +275,7 @@ pub(super) fn accounts(config: &Config) -> accounts::Settings {
         proxy: proxy::Settings {
             trusted_peers: from.trusted_peers.clone(),
             identity_headers: headers,
+            access_token_header: from.access_token_header.clone().or_else(|| preset.access_token_header.clone()),
             secret_header: from.secret_header.clone(),
             secret_file: from.secret_file.as_deref().map(|file| config.in_home(file)),
         },

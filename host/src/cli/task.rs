@@ -248,12 +248,16 @@ fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
         return print::json(answer);
     }
     let view = watch::view(answer.clone())?;
+    let by = match view.acting_as.as_ref().filter(|name| **name != view.principal) {
+        Some(service) => format!("{}, acting as {}", print::clean(&view.principal), print::clean(service)),
+        None => print::clean(&view.principal),
+    };
     let mut lines: Vec<(&str, String)> = vec![
         ("task", view.task_id.to_string()),
         ("session", view.session_id.to_string()),
         ("status", print::status(view.status)),
         ("agent", format!("{}, attempt {}", print::clean(&view.agent), view.attempt)),
-        ("by", print::clean(&view.principal)),
+        ("by", by),
         ("created", print::relative(&view.created_at)),
         ("about", print::short(&view.prompt_summary, 100)),
     ];

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::layer::Problem;
 use super::settings::Sections;
-use super::{AgentKind, Config, suggest};
+use super::{AgentKind, Config, Credential, suggest};
 use crate::usage::Usd;
 
 const MAX_HOLD_S: u64 = 600;
@@ -122,6 +122,12 @@ fn prices(config: &Config, problem: &mut dyn FnMut(Problem)) {
 /// Names that refer to other tables.
 pub(super) fn references(config: &Config, problem: &mut dyn FnMut(Problem)) {
     prices(config, problem);
+    let identity = &config.settings.identity;
+    let forwards = identity.mode == "proxy" && (identity.access_token_header.is_some() || identity.preset.is_some());
+    for (name, _) in config.models.iter().filter(|(_, model)| model.credential == Credential::Forwarded && !forwards) {
+        let way = "nobody forwards a token: set identity.mode = \"proxy\" and identity.access_token_header, or preset = \"databricks-apps\"";
+        problem(Problem::at(format!("models.{name}.credential"), way));
+    }
     for (name, agent) in &config.agents {
         if let Some(model) = &agent.model
             && !config.models.contains_key(model)

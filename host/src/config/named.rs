@@ -47,6 +47,8 @@ pub struct Model {
     pub model: String,
     /// What the gateway presents; the agent never sees it.
     pub credential: Credential,
+    /// Whose identity tasks act with that use a credential of the server's; `None` = named after the model.
+    pub acting_as: Option<String>,
     /// What it costs; `None` where that is not said.
     pub prices: Option<Prices>,
 }
@@ -63,6 +65,8 @@ pub enum Credential {
     File(PathBuf),
     /// What this program prints.
     Command(Vec<String>),
+    /// The submitter's own access token, as the proxy forwarded it.
+    Forwarded,
 }
 
 /// `[workspaces.NAME]`: a place to work that tasks may choose.
@@ -120,6 +124,7 @@ pub(super) struct RawModel {
     base_url: String,
     model: String,
     credential: Option<RawCredential>,
+    acting_as: Option<String>,
     input_usd_per_million_tokens: Option<Usd>,
     output_usd_per_million_tokens: Option<Usd>,
 }
@@ -130,6 +135,22 @@ struct RawCredential {
     env: Option<String>,
     file: Option<PathBuf>,
     command: Option<Vec<String>>,
+    forwarded: Option<bool>,
+}
+
+impl RawCredential {
+    /// `None` where it is not exactly one of them.
+    fn checked(self) -> Option<Credential> {
+        match self {
+            Self { env: Some(variable), file: None, command: None, forwarded: None } => Some(Credential::Environment(variable)),
+            Self { env: None, file: Some(file), command: None, forwarded: None } => Some(Credential::File(file)),
+            Self { env: None, file: None, command: Some(words), forwarded: None } => {
+                (!words.is_empty()).then_some(Credential::Command(words))
+            }
+            Self { env: None, file: None, command: None, forwarded: Some(true) } => Some(Credential::Forwarded),
+            Self { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,19 +220,11 @@ pub(super) fn models(raw: BTreeMap<String, RawModel>, problem: &mut dyn FnMut(Pr
         if !super::check::is_http(&raw.base_url) {
             problem(Problem::at(format!("models.{name}.base_url"), "expected an address that begins with http:// or https://"));
         }
-        let credential = match raw.credential {
-            None => Credential::None,
-            Some(RawCredential { env: Some(variable), file: None, command: None }) => Credential::Environment(variable),
-            Some(RawCredential { env: None, file: Some(file), command: None }) => Credential::File(file),
-            Some(RawCredential { env: None, file: None, command: Some(command) }) if !command.is_empty() => {
-                Credential::Command(command)
-            }
-            Some(_) => {
-                let way = "expected exactly one of { env = \"VARIABLE\" }, { file = \"/path\" }, { command = [\"program\", \"argument\"] }";
-                problem(Problem::at(format!("models.{name}.credential"), way));
-                Credential::None
-            }
-        };
+        let credential = raw.credential.map_or(Some(Credential::None), RawCredential::checked).unwrap_or_else(|| {
+            let way = "expected exactly one of { env = \"VARIABLE\" }, { file = \"/path\" }, { command = [\"program\", \"argument\"] }, { forwarded = true }";
+            problem(Problem::at(format!("models.{name}.credential"), way));
+            Credential::None
+        });
         let dialect = chosen(&name, "dialect", raw.dialect, &Dialect::ALL.map(|d| (d.name(), d)), problem).unwrap_or_default();
         let auth = chosen(&name, "auth", raw.auth, &Auth::ALL.map(|a| (a.name(), a)), problem).unwrap_or(dialect.auth());
         let prices = match (raw.input_usd_per_million_tokens, raw.output_usd_per_million_tokens) {
@@ -223,7 +236,12 @@ pub(super) fn models(raw: BTreeMap<String, RawModel>, problem: &mut dyn FnMut(Pr
                 None
             }
         };
-        models.insert(name, Model { dialect, auth, base_url: raw.base_url, model: raw.model, credential, prices });
+        let (base_url, model, acting_as) = (raw.base_url, raw.model, raw.acting_as);
+        if acting_as.is_some() && matches!(credential, Credential::None | Credential::Forwarded) {
+            let way = "it names whom a credential of the server's belongs to, and this model has none: leave it out";
+            problem(Problem::at(format!("models.{name}.acting_as"), way));
+        }
+        models.insert(name, Model { dialect, auth, base_url, model, credential, acting_as, prices });
     }
     models
 }

@@ -132,6 +132,8 @@ sections! {
         trusted_peers: Vec<String> = Vec::new();
         /// Headers that name the person; the first that is present counts.
         headers: Vec<String> = Vec::new();
+        /// Header in which the proxy forwards the person's own access token, for models with credential = { forwarded = true }; unset, the preset's.
+        access_token_header: Option<String> = None;
         /// Header in which the proxy presents the shared secret.
         secret_header: Option<String> = None;
         /// File with that shared secret.

@@ -13,6 +13,7 @@ use super::shown;
 use super::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
 use crate::approval::request::{Item, Standing, call_key};
 use crate::env;
+use crate::executor::StopReason;
 use crate::id::TaskId;
 use crate::policy::Judgment;
 use crate::policy::contract::{Demand, Gate, Subject, Verdict};
@@ -20,6 +21,15 @@ use crate::store::StoreError;
 use crate::store::approvals::{MAX_ITEMS, Match};
 use crate::store::calls::Once;
 use crate::usage::Spent;
+
+/// What a submitter is asked whose access token is gone.
+#[must_use]
+pub(crate) fn asking_for_credential(why: &str) -> String {
+    format!(
+        "This task acts with your own access token, and {why}. Answer it from where your token is forwarded (coda's pages, or an \
+         MCP client behind the same proxy: coda_run with previous_session_id), and it goes on. It never acts with another identity."
+    )
+}
 
 const NOT_RUNNING: &str = "refused: the task is not running any more";
 
@@ -100,6 +110,16 @@ impl ToolGates for Gatekeeper {
                 "the calls so far cannot be read now".to_owned()
             })
         })
+    }
+
+    fn credential_gone(&self, task: &TaskId, why: &str) {
+        let Some(running) = self.running(task) else { return };
+        tracing::info!(task.id = %task, "the submitter's access token is gone; the task waits for another");
+        running.ask(asking_for_credential(why));
+        // One that is still starting finds the question when it has its control.
+        if let Some(control) = running.control() {
+            control.stop(StopReason::Parked);
+        }
     }
 
     fn may_spend<'a>(&'a self, task: &'a TaskId) -> Pending<'a, Result<(), String>> {

@@ -24,6 +24,7 @@ pub struct Running {
     /// How many calls wait; a tokio mutex because the state change is stored while it is held.
     pub(super) held: tokio::sync::Mutex<u32>,
     parked: Mutex<Vec<ApprovalId>>,
+    question: Mutex<Option<String>>,
 }
 
 impl Running {
@@ -42,6 +43,7 @@ impl Running {
             seq,
             held: tokio::sync::Mutex::new(0),
             parked: Mutex::default(),
+            question: Mutex::default(),
         }
     }
 
@@ -85,6 +87,17 @@ impl Running {
     #[must_use]
     pub fn parked(&self) -> Vec<ApprovalId> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// coda itself has a question to the submitter; the first one stays.
+    pub(super) fn ask(&self, question: String) {
+        self.question.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(question);
+    }
+
+    /// What coda itself asks the submitter.
+    #[must_use]
+    pub fn question(&self) -> Option<String> {
+        self.question.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The next event about this attempt.

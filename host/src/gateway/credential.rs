@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::forwarded::Forwarded;
+use crate::id::TaskId;
+
 /// A credential has at most this many bytes.
 const MAX_BYTES: usize = 64 << 10;
 
@@ -19,24 +22,52 @@ pub enum Credential {
     File(PathBuf),
     /// A program and its arguments; its standard output is the token.
     Command(Vec<String>),
+    /// The submitter's own, as it came with the task.
+    Forwarded,
+}
+
+/// Why there is no credential.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum Lack {
+    /// Its source fails; says which, never a value.
+    Broken(String),
+    /// It came with the task, and is not there any more.
+    Gone,
 }
 
 /// A credential with what was read of it last.
 #[derive(Debug)]
 pub(in crate::gateway) struct Source {
     credential: Credential,
+    task: TaskId,
+    forwarded: Forwarded,
     // An async mutex: it is held while the command runs, so that requests side by side run it once.
     cached: Mutex<Option<(Instant, String)>>,
 }
 
 impl Source {
-    pub(in crate::gateway) fn new(credential: Credential) -> Self {
-        Self { credential, cached: Mutex::new(None) }
+    pub(in crate::gateway) fn new(credential: Credential, task: TaskId, forwarded: Forwarded) -> Self {
+        Self { credential, task, forwarded, cached: Mutex::new(None) }
     }
 
-    /// The token now. `Err` names the source, never the value.
-    pub(in crate::gateway) async fn token(&self, cache: Duration, timeout: Duration) -> Result<String, String> {
+    /// The upstream takes this token for none. Whether it was the submitter's, and there is no newer one.
+    pub(in crate::gateway) fn is_gone_after(&self, refused: &str) -> bool {
+        self.credential == Credential::Forwarded && self.forwarded.refused(&self.task, refused)
+    }
+
+    /// The token now.
+    pub(in crate::gateway) async fn token(&self, cache: Duration, timeout: Duration) -> Result<String, Lack> {
+        if self.credential == Credential::Forwarded {
+            return self.forwarded.of(&self.task).map(|token| token.reveal().to_owned()).ok_or(Lack::Gone);
+        }
+        self.own_token(cache, timeout).await.map_err(Lack::Broken)
+    }
+
+    /// A credential of the server's. `Err` names the source, never the value.
+    async fn own_token(&self, cache: Duration, timeout: Duration) -> Result<String, String> {
         let token = match &self.credential {
+            // INVARIANT: `token` answered for it; nothing of the server's ever stands in.
+            Credential::Forwarded => return Err("the submitter's token is no credential of the server's".into()),
             Credential::Env(name) => std::env::var(name).map_err(|_| format!("environment variable {name} is not set"))?,
             Credential::File(path) => tokio::fs::read_to_string(path)
                 .await
@@ -93,14 +124,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("token");
         let command = vec!["cat".to_owned(), file.display().to_string()];
-        let (by_file, by_command) = (Source::new(Credential::File(file.clone())), Source::new(Credential::Command(command)));
+        let source = |credential| Source::new(credential, TaskId::new(), Forwarded::default());
+        let (by_file, by_command) = (source(Credential::File(file.clone())), source(Credential::Command(command)));
         std::fs::write(&file, "one\n").expect("written");
-        assert_eq!(by_file.token(LONG, LONG).await.as_deref(), Ok("one"));
-        assert_eq!(by_command.token(LONG, LONG).await.as_deref(), Ok("one"));
+        assert_eq!(by_file.token(LONG, LONG).await, Ok("one".into()));
+        assert_eq!(by_command.token(LONG, LONG).await, Ok("one".into()));
         std::fs::write(&file, "two\n").expect("written");
-        assert_eq!(by_file.token(LONG, LONG).await.as_deref(), Ok("two"));
-        assert_eq!(by_command.token(LONG, LONG).await.as_deref(), Ok("one"), "from the cache");
-        assert_eq!(by_command.token(Duration::ZERO, LONG).await.as_deref(), Ok("two"), "the cache is over");
+        assert_eq!(by_file.token(LONG, LONG).await, Ok("two".into()));
+        assert_eq!(by_command.token(LONG, LONG).await, Ok("one".into()), "from the cache");
+        assert_eq!(by_command.token(Duration::ZERO, LONG).await, Ok("two".into()), "the cache is over");
     }
 
     #[tokio::test]
@@ -112,8 +144,8 @@ mod tests {
             (Credential::Command(vec!["true".into()]), "empty"),
             (Credential::Command(vec![]), "empty"),
         ] {
-            let error = Source::new(credential).token(LONG, LONG).await.expect_err("no credential");
-            assert!(error.contains(names), "{error}");
+            let error = Source::new(credential, TaskId::new(), Forwarded::default()).token(LONG, LONG).await;
+            assert!(matches!(&error, Err(Lack::Broken(why)) if why.contains(names)), "{error:?}");
         }
     }
 }

@@ -137,7 +137,8 @@ impl Exchange {
     /// Asks the upstream once, and passes on what may go on at once.
     async fn ask(&self, outbound: &Outbound, answer: &mut dyn Answer) -> Result<Message, Failure> {
         self.shared.gates.note_activity(&self.session.task);
-        let mut reply = self.shared.client.send(&self.session.line, &*self.request, outbound).await?;
+        let asked = self.shared.client.send(&self.session.line, &*self.request, outbound).await;
+        let mut reply = self.shared.heed(&self.session.task, asked)?;
         self.meter.begin(reply.request_bytes);
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
         self.check_form(reply.is_stream)?;

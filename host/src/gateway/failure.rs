@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::dialect::Dialect;
 
+/// The code of `Failure::credential_gone`.
+const CREDENTIAL_GONE: &str = "credential_gone";
+
 /// A failed request, in the words that the agent gets.
 #[derive(Debug, Clone)]
 pub(in crate::gateway) struct Failure {
@@ -82,9 +85,19 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "budget", why)
     }
 
+    /// The submitter's token is gone: the task waits for a new one, and nothing else is ever sent in its place.
+    pub(in crate::gateway) fn credential_gone(why: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, CREDENTIAL_GONE, why)
+    }
+
     /// The upstream did not keep to its protocol, or broke off.
     pub(in crate::gateway) fn upstream(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)
+    }
+
+    /// Whether the submitter's token is what lacks.
+    pub(in crate::gateway) fn is_credential_gone(&self) -> bool {
+        self.code == CREDENTIAL_GONE
     }
 
     /// The body as OpenAI's clients read it.

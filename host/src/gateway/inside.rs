@@ -21,6 +21,7 @@ impl Access {
             gates: Arc::clone(&everywhere.gates),
             sessions,
             client: Arc::clone(&everywhere.client),
+            forwarded: everywhere.forwarded.clone(),
         });
         self.guard.shared = Arc::clone(&here);
         // It ends with the access, which the guard closes.

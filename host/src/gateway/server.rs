@@ -246,7 +246,8 @@ async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result
     if let Some(model) = &session.line.model {
         return Ok(axum::Json(json!({"object": "list", "data": [model_entry(model)]})).into_response());
     }
-    let list = shared.client.get(&session.line, "/models").await?;
+    let list = shared.client.get(&session.line, "/models").await;
+    let list = shared.heed(&session.task, list)?;
     Ok(axum::Json(list).into_response())
 }
 

@@ -11,7 +11,7 @@ use super::Settings;
 use super::memory::{Hash, Results, Screened, Splices, hash};
 use super::released::Released;
 use super::turn::{Reader, Turn};
-use super::upstream::{Line, Upstream};
+use super::upstream::Line;
 use crate::gates::{ResultVerdict, ToolGates};
 use crate::id::TaskId;
 use crate::policy::Cleared;
@@ -95,17 +95,11 @@ pub(in crate::gateway) enum Keep {
 }
 
 impl Session {
-    pub(in crate::gateway) fn new(
-        task: TaskId,
-        envelope: Cleared<String>,
-        upstream: Upstream,
-        secrets: Vec<String>,
-        settings: &Settings,
-    ) -> Self {
+    pub(in crate::gateway) fn new(task: TaskId, envelope: Cleared<String>, line: Line, settings: &Settings) -> Self {
         Self {
             task,
             envelope,
-            line: Line::new(upstream, secrets),
+            line,
             splices: Splices::new(settings.max_remembered_refusals),
             released: Released::new(settings.max_remembered_results, Duration::from_secs(settings.hook_match_s)),
             closed: CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! The gateway between a scripted upstream and scripted verdicts.
 
+mod databricks;
 mod dialects;
 #[cfg(feature = "e2e")]
 mod hermes;

@@ -8,10 +8,12 @@ use axum::http::{StatusCode, header};
 use serde_json::Value;
 
 use super::Settings;
-use super::credential::{Credential, Source};
+use super::credential::{Credential, Lack, Source};
 use super::dialect::{Auth, Dialect, Question};
 use super::failure::{Failure, Said};
+use super::forwarded::Forwarded;
 use super::outbound::Outbound;
+use crate::id::TaskId;
 use crate::usage::Prices;
 
 /// An upstream's error answer is read up to this length.
@@ -51,10 +53,12 @@ pub(in crate::gateway) struct Line {
 }
 
 impl Line {
-    pub(in crate::gateway) fn new(upstream: Upstream, secrets: Vec<String>) -> Self {
+    pub(in crate::gateway) fn new(task: &TaskId, upstream: Upstream, secrets: Vec<String>, forwarded: &Forwarded) -> Self {
         let base_url = upstream.base_url.trim_end_matches('/').to_owned();
+        let source = |credential| Source::new(credential, task.clone(), forwarded.clone());
         let Upstream { name, dialect, model, auth, credential, prices, .. } = upstream;
-        Self { name, prices, dialect, base_url, model, auth, source: credential.map(Source::new), secrets }
+        let source = credential.map(source);
+        Self { name, prices, dialect, base_url, model, auth, source, secrets }
     }
 
     /// A text without what must not show in it.
@@ -149,10 +153,7 @@ impl Client {
 
     async fn call(&self, line: &Line, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
         let token = match &line.source {
-            Some(source) => Some(source.token(self.credential_cache, self.credential_timeout).await.map_err(|why| {
-                tracing::warn!(error = %why, "no credential for the upstream model");
-                Failure::new(StatusCode::BAD_GATEWAY, "upstream_credential", "coda has no credential for the upstream model")
-            })?),
+            Some(source) => Some(source.token(self.credential_cache, self.credential_timeout).await.map_err(lacking)?),
             None => None,
         };
         let request = match &token {
@@ -193,6 +194,16 @@ impl Client {
     }
 }
 
+fn lacking(lack: Lack) -> Failure {
+    match lack {
+        Lack::Broken(why) => {
+            tracing::warn!(error = %why, "no credential for the upstream model");
+            Failure::new(StatusCode::BAD_GATEWAY, "upstream_credential", "coda has no credential for the upstream model")
+        }
+        Lack::Gone => Failure::credential_gone("the access token that came with the task is not there any more"),
+    }
+}
+
 /// 0.2 s, 0.4 s, 0.8 s and so on.
 fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(200 << attempt.min(6))
@@ -208,6 +219,10 @@ async fn refused(line: &Line, token: Option<&str>, response: reqwest::Response, 
     let status = response.status();
     let body = bounded(response, idle).await;
     tracing::warn!(status = status.as_u16(), "the upstream model refused a request");
+    let is_gone = |token: &str| line.source.as_ref().is_some_and(|source| source.is_gone_after(token));
+    if status == StatusCode::UNAUTHORIZED && token.is_some_and(is_gone) {
+        return Failure::credential_gone("the upstream model refused the access token that came with the task, as expired");
+    }
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         // Passed on as it is, the agent would take it for its own token's fault.
         let message = format!("the upstream model refused coda's credential ({})", status.as_u16());

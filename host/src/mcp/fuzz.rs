@@ -62,6 +62,7 @@ async fn ask(router: Router, how: u8, body: &[u8]) -> (StatusCode, Vec<u8>) {
         name: WHO.into(),
         grants: Vec::new(),
         proof: Proof::Token(TokenId::parse("tok_00112233445566778899aabbccddeeff").expect("an id")),
+        access: None,
     });
     let response = router.oneshot(request).await.expect("an answer");
     let status = response.status();
@@ -168,6 +169,7 @@ fn view(result: Option<Value>) -> TaskView {
         agent: "runbook".into(),
         attempt: 1,
         sandbox: None,
+        acting_as: None,
         usage: None,
         prompt_summary: String::new(),
         summary: None,

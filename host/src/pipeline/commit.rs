@@ -37,6 +37,9 @@ impl Pipeline {
         if let Some(approval) = self.open_request(running).await? {
             return self.park(task, approval, exit).await;
         }
+        if let Some(question) = running.question() {
+            return self.ask_submitter(&task.id, &question, Some(exit)).await;
+        }
         if let Some(denied) = self.refused_request(running).await?
             && (ended.how == How::Stopped(StopReason::Parked)
                 || matches!(&ended.result, ResultFile::Valid(r) if r.get("status").is_some_and(|s| s == "needs_approval")))

@@ -63,7 +63,9 @@ impl Pipeline {
             answer: answer.as_deref(),
         };
         let envelope = envelope::write(task, Cleared::on_record(on_record), &facts);
-        let access = self.0.parts.gateway.open(task.id.clone(), envelope.clone(), self.model_of(&task.agent), Vec::new());
+        let forwarded = self.0.parts.gateway.forwarded().of(&task.id).map(|token| token.reveal().to_owned());
+        let secrets: Vec<String> = forwarded.into_iter().collect();
+        let access = self.0.parts.gateway.open(task.id.clone(), envelope.clone(), self.model_of(&task.agent), secrets.clone());
         let launch = Launch {
             task: task.id.clone(),
             attempt: task.attempt,
@@ -76,7 +78,7 @@ impl Pipeline {
             gateway_token: access.token.clone(),
             yolo: task.permissions == Permissions::Yolo,
             timeout_s: task.timeout_s,
-            secrets: vec![access.token.clone()],
+            secrets: [vec![access.token.clone()], secrets].concat(),
             environment: std::collections::BTreeMap::new(),
         };
         Ok(Prepared { launch, access })

@@ -70,6 +70,7 @@ impl Pipeline {
         }
         self.settle_decided().await?;
         self.stop_ended().await?;
+        self.forget_credentials().await?;
         self.look_for_work();
         Ok(())
     }

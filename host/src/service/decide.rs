@@ -51,6 +51,7 @@ impl Service {
                 self.0.settings.max_prompt_bytes
             )));
         }
+        self.keep_access(&task.id, self.access_for(&task, who))?;
         let id = task.id.clone();
         let (this, actor, text) = (self.clone(), who.name.clone(), without_controls(text));
         whole(async move { this.0.pipeline.answer(&task, &actor, &text).await }).await?;

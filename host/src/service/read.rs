@@ -56,6 +56,7 @@ impl Service {
         view.result.clone_from(&task.result);
         let (id, attempt) = (task.id.clone(), task.attempt);
         view.sandbox = self.0.store.call(move |s| s.sandbox(&id, attempt)).await?;
+        view.acting_as = Some(task.acting_as.clone());
         view.usage = super::usage::of_task(&task);
         view.files_changed = task.result.as_ref().and_then(|r| serde_json::from_value(r.get("files_changed")?.clone()).ok());
         Ok(view)
@@ -140,6 +141,7 @@ impl Service {
             agent: task.agent.clone(),
             attempt: task.attempt,
             sandbox: None,
+            acting_as: None,
             usage: None,
             prompt_summary: one_line(&task.prompt, SUMMARY_CHARS),
             summary: text("summary"),

@@ -29,8 +29,8 @@ pub struct Settings {
     pub labels: Vec<LabelRule>,
     /// Address that people reach the pages at, without a trailing slash.
     pub public_url: String,
-    /// Identity that tasks act with, where it is not the submitter's own.
-    pub acting_as: Option<String>,
+    /// The service identities that tasks of these agents act with; all others act as their submitter.
+    pub services: BTreeMap<String, String>,
 }
 
 /// Labels that are attached to tasks that fit all conditions that are set.
@@ -61,7 +61,7 @@ impl Default for Settings {
             workspaces: BTreeMap::new(),
             labels: Vec::new(),
             public_url: "http://127.0.0.1:8484".into(),
-            acting_as: None,
+            services: BTreeMap::new(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::approval::request::{Approval, Item, Standing, call_key, grounds};
 use crate::env;
 use crate::gates::running::event_of;
 use crate::id::{ApprovalId, SessionId, TaskId};
-use crate::identity::{ClientInfo, Principal, Role};
+use crate::identity::{AccessToken, ClientInfo, Principal, Role};
 use crate::policy::contract::{Demand, Finding, Gate, Subject, Usage, Verdict};
 use crate::policy::{Judgment, Stopped};
 use crate::store::accept::{Accepted, Bounds};
@@ -35,15 +35,24 @@ impl Service {
         let budgets = self.0.gates.settings().budgets.clone();
         let bounds = Bounds { queued: settings.max_queued, per_principal: settings.max_open_per_principal, budgets };
         let key = submission.idempotency_key.clone();
-        let this = self.clone();
+        let (this, access) = (self.clone(), self.access_for(&task, who));
         let (task, existed) = whole(async move {
-            let accepted =
-                this.0.store.call(move |s| s.accept(&task, key.as_deref(), &records, approval.as_ref(), bounds)).await?;
-            this.0.pipeline.look_for_work();
-            Ok(match accepted {
+            let id = task.id.clone();
+            // Before the task can start.
+            this.keep_access(&id, access.clone())?;
+            let accepted = this.0.store.call(move |s| s.accept(&task, key.as_deref(), &records, approval.as_ref(), bounds)).await;
+            if !matches!(accepted, Ok(Accepted::New(_))) {
+                this.0.pipeline.forget_credential(&id);
+            }
+            let (task, existed) = match accepted? {
                 Accepted::New(task) => (task, false),
                 Accepted::Existing(task) => (task, true),
-            })
+            };
+            if existed && !task.status.is_final() {
+                this.keep_access(&task.id, access)?;
+            }
+            this.0.pipeline.look_for_work();
+            Ok((task, existed))
         })
         .await?;
         if existed {
@@ -82,8 +91,10 @@ impl Service {
         if !who.has_role(Role::SUBMITTER, &labels) {
             return Err(ServiceError::Forbidden(format!("handing a task over needs the role {}", Role::SUBMITTER)));
         }
+        self.check_access(&agent, who)?;
         let previous = self.previous(who, asked.previous_session_id.as_ref()).await?;
         let session = SessionId::new();
+        let acting_as = settings.services.get(&agent).unwrap_or(&who.name).clone();
         Ok(Task {
             id: TaskId::new(),
             chain: previous.as_ref().map_or_else(|| session.clone(), |p| p.chain.clone()),
@@ -106,7 +117,7 @@ impl Service {
             status: Status::Queued,
             waiting: None,
             attempt: 0,
-            acting_as: settings.acting_as.clone().unwrap_or_else(|| who.name.clone()),
+            acting_as,
             created_ms: env::now_ms(),
             started_ms: None,
             ended_ms: None,
@@ -115,6 +126,28 @@ impl Service {
             progress: None,
             version: 0,
         })
+    }
+
+    /// An agent that acts as its submitter needs their token from the start.
+    fn check_access(&self, agent: &str, who: &Principal) -> Result<(), ServiceError> {
+        if who.access.is_some() || !self.0.pipeline.acts_as_submitter(agent) {
+            return Ok(());
+        }
+        Err(ServiceError::Forbidden(format!(
+            "tasks of '{agent}' act with your own access token, and this request carried none: hand it over through the proxy that \
+             forwards it (identity.access_token_header), not with an API token"
+        )))
+    }
+
+    /// The access token that a task needs, where whoever asks is its submitter and brought one.
+    pub(super) fn access_for(&self, task: &Task, who: &Principal) -> Option<AccessToken> {
+        let needed = self.0.pipeline.acts_as_submitter(&task.agent) && task.principal == who.name && task.tenant == who.tenant;
+        who.access.clone().filter(|_| needed)
+    }
+
+    pub(super) fn keep_access(&self, task: &TaskId, access: Option<AccessToken>) -> Result<(), ServiceError> {
+        let kept = access.map_or(Ok(()), |token| self.0.pipeline.keep_credential(task, token));
+        kept.map_err(|too_many| ServiceError::Busy(too_many.to_string()))
     }
 
     /// The task that is continued; it must be the principal's own.

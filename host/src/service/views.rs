@@ -79,6 +79,9 @@ pub struct TaskView {
     /// What confines its agent, the tier first; told where one task is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+    /// Whose rights its model sees: the submitter's, or a service identity; told where one task is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acting_as: Option<String>,
     /// What it used of its model, where it used one; told where one task is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageView>,

@@ -228,7 +228,11 @@ impl Accounts {
         }
         match self.mode() {
             Mode::Proxy if proxied => match self.0.proxy.person(headers) {
-                Some(person) => Ok(Some((self.principal(person, Proof::Proxy).await, Carrier::Proxy))),
+                Some(person) => {
+                    let principal = self.principal(person, Proof::Proxy).await;
+                    let access = self.0.proxy.access_token(headers);
+                    Ok(Some((Principal { access, ..principal }, Carrier::Proxy)))
+                }
                 None => Ok(None),
             },
             Mode::Proxy => Ok(None),
@@ -277,7 +281,7 @@ impl Accounts {
 
     async fn principal(&self, name: String, proof: Proof) -> Principal {
         let grants = self.grants(&name).await;
-        Principal { tenant: DEFAULT_TENANT.into(), name, grants, proof }
+        Principal { tenant: DEFAULT_TENANT.into(), name, grants, proof, access: None }
     }
 
     async fn note_reload(&self, reloaded: roles::Reloaded) {

@@ -36,6 +36,8 @@ pub(super) struct Gates {
     pub(super) usage: Mutex<(u64, u64)>,
     /// The same, answer by answer.
     pub(super) spent: watch::Sender<Vec<Spent>>,
+    /// Why tasks were said to have no credential any more.
+    pub(super) gone: Mutex<Vec<String>>,
     /// Said of the budget before the model is asked.
     pub(super) over: Mutex<Option<String>>,
     /// Said of the budget after its answer.
@@ -104,6 +106,10 @@ impl ToolGates for Gates {
 
     fn calls_so_far<'a>(&'a self, _: &'a TaskId) -> Pending<'a, Result<Vec<PastCall>, String>> {
         Box::pin(async { Ok(vec![PastCall { call_id: "step-1".into(), attempt: 1, state: "finished".into() }]) })
+    }
+
+    fn credential_gone(&self, _: &TaskId, why: &str) {
+        self.gone.lock().expect("gone").push(why.to_owned());
     }
 
     fn may_spend<'a>(&'a self, _: &'a TaskId) -> Pending<'a, Result<(), String>> {

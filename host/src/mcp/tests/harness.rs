@@ -102,6 +102,7 @@ fn view(who: &Principal, prompt: &str) -> TaskView {
         agent: "hermes".into(),
         attempt: 0,
             sandbox: None,
+        acting_as: None,
         usage: None,
         prompt_summary: prompt.chars().take(100).collect(),
         summary: done.then(|| "done it".into()),
@@ -245,6 +246,7 @@ async fn identify(mut request: Request, next: Next) -> Response {
             name: "ada@example.com".into(),
             grants: Vec::new(),
             proof: Proof::Token(TokenId::new()),
+            access: None,
         };
         request.extensions_mut().insert(principal);
     }

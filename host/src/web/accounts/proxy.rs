@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::secret;
+use crate::identity::AccessToken;
 
 const MAX_NAME_BYTES: usize = 254;
 const MIN_SECRET_BYTES: usize = 16;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub trusted_peers: Vec<String>,
     /// Header names; the first that is present names the person. Empty = as the preset `databricks-apps`.
     pub identity_headers: Vec<String>,
+    /// Header in which it forwards the person's own access token.
+    pub access_token_header: Option<String>,
     /// Header in which the proxy presents the shared secret.
     pub secret_header: Option<String>,
     /// File with the shared secret; agents must not be able to read it.
@@ -36,7 +39,11 @@ impl Settings {
     #[must_use]
     pub fn databricks_apps() -> Self {
         let headers = ["x-forwarded-email", "x-forwarded-preferred-username", "x-forwarded-user"];
-        Self { identity_headers: headers.map(str::to_owned).to_vec(), ..Self::default() }
+        Self {
+            identity_headers: headers.map(str::to_owned).to_vec(),
+            access_token_header: Some("x-forwarded-access-token".into()),
+            ..Self::default()
+        }
     }
 }
 
@@ -45,6 +52,7 @@ impl Settings {
 pub struct Proxy {
     peers: Vec<Network>,
     headers: Vec<HeaderName>,
+    access_token: Option<HeaderName>,
     secret: Option<(HeaderName, String)>,
 }
 
@@ -55,6 +63,7 @@ impl Proxy {
         let preset = Settings::databricks_apps().identity_headers;
         let names = if settings.identity_headers.is_empty() { &preset } else { &settings.identity_headers };
         let headers = names.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?;
+        let access_token = settings.access_token_header.as_deref().map(header_name).transpose()?;
         let secret = match (&settings.secret_header, &settings.secret_file) {
             (None, None) => None,
             (Some(header), Some(file)) => {
@@ -67,7 +76,7 @@ impl Proxy {
             }
             (Some(_), None) | (None, Some(_)) => return Err("a shared secret needs both a header name and a file".into()),
         };
-        Ok(Self { peers, headers, secret })
+        Ok(Self { peers, headers, access_token, secret })
     }
 
     /// Whether this connection is the proxy's, by its address and, where one is configured, the shared secret.
@@ -90,6 +99,12 @@ impl Proxy {
         let person = single(headers, name)?.trim().to_lowercase();
         let fits = !person.is_empty() && person.len() <= MAX_NAME_BYTES && !RESERVED.contains(&person.as_str());
         (fits && person.chars().all(|c| !c.is_control() && !c.is_whitespace())).then_some(person)
+    }
+
+    /// The access token of that person, where the proxy forwards one. To be asked only after `trusts`.
+    #[must_use]
+    pub fn access_token(&self, headers: &HeaderMap) -> Option<AccessToken> {
+        AccessToken::parse(single(headers, self.access_token.as_ref()?)?.trim())
     }
 }
 

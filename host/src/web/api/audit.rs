@@ -101,7 +101,7 @@ mod tests {
 
     fn principal(role: &str, tenant: &str) -> Principal {
         let grants = vec![RoleGrant { role: Role(role.into()), labels: BTreeMap::new() }];
-        Principal { tenant: tenant.into(), name: "ada".into(), grants, proof: Proof::Proxy }
+        Principal { tenant: tenant.into(), name: "ada".into(), grants, proof: Proof::Proxy, access: None }
     }
 
     async fn log(home: &std::path::Path) -> Audit {

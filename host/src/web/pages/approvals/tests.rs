@@ -8,7 +8,7 @@ use crate::identity::Proof;
 use crate::policy::contract::{Effect, Resource, Severity};
 
 fn person() -> Principal {
-    Principal { tenant: "default".into(), name: "ben".into(), grants: Vec::new(), proof: Proof::Proxy }
+    Principal { tenant: "default".into(), name: "ben".into(), grants: Vec::new(), proof: Proof::Proxy, access: None }
 }
 
 fn view(content: &str, may_decide: Result<(), String>) -> ApprovalView {
