@@ -5,6 +5,7 @@
 #   scripts/setup.sh clients  only the Python client and the agents that the tests run; prints their folder
 #   scripts/setup.sh outside  only the MCP clients of others that tests/clients runs; prints their folder
 #   scripts/setup.sh sdks     only the clients of model APIs that tests/e2e/sdk.sh runs; prints their folder
+#   scripts/setup.sh litellm  only the other gateway that scripts/bench.sh measures beside ours; prints its folder
 # CODA_TEST_CACHE: where clients and agents of the test suite live [~/.cache/coda-tests]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +16,7 @@ python_client=mcp-2.3.0
 fastmcp=fastmcp-4.1.2
 # The makers' own clients of their model APIs, in one environment.
 model_clients=(openai==3.54.0 anthropic==2.12.0 google-genai==3.4.0)
+litellm=litellm-1.103.7
 test_user=coda-test
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -169,6 +171,11 @@ if [ "${1:-all}" = outside ]; then
 fi
 if [ "${1:-all}" = sdks ]; then
     sdks
+    exit 0
+fi
+if [ "${1:-all}" = litellm ]; then
+    python_packages "$litellm" "litellm[proxy]==${litellm##*-}" >&2
+    echo "$cache/$litellm"
     exit 0
 fi
 if [ "${1:-all}" = clients ]; then

@@ -5,13 +5,16 @@
 //! `scripts/bench.sh` builds what this needs and calls it.
 
 mod accept;
+mod agent;
 mod chain;
 mod client;
 mod commands;
 mod engine;
 mod figure;
 mod fresh;
+mod gateway;
 mod inbox;
+mod litellm;
 mod machine;
 mod memory;
 mod native;
@@ -19,7 +22,9 @@ mod place;
 mod report;
 mod secrecy;
 mod server;
+mod talk;
 mod terminal;
+mod upstream;
 
 use std::path::PathBuf;
 
@@ -30,9 +35,9 @@ use crate::machine::Machine;
 use crate::place::Place;
 use crate::report::Report;
 
-const USAGE: &str = "usage: coda-bench --coda PROGRAM --rules PROGRAM --guests FOLDER --work FOLDER [--markdown] [--json FILE] [SUBJECT…]\n\
-                     subjects: chain fresh accept inbox secrecy terminal memory; all of them where none is named";
-const SUBJECTS: [&str; 7] = ["chain", "fresh", "accept", "inbox", "secrecy", "terminal", "memory"];
+const USAGE: &str = "usage: coda-bench --coda PROGRAM --rules PROGRAM --guests FOLDER --work FOLDER [--litellm FOLDER] [--markdown] [--json FILE] [SUBJECT…]\n\
+                     subjects: chain fresh accept inbox secrecy gateway terminal memory; all of them where none is named";
+const SUBJECTS: [&str; 8] = ["chain", "fresh", "accept", "inbox", "secrecy", "gateway", "terminal", "memory"];
 
 /// What the command line says.
 #[derive(Default)]
@@ -41,6 +46,7 @@ struct Options {
     rules: PathBuf,
     guests: PathBuf,
     work: PathBuf,
+    litellm: Option<PathBuf>,
     form: Form,
     json: Option<PathBuf>,
     subjects: Vec<String>,
@@ -63,6 +69,7 @@ impl Options {
                 "--rules" => options.rules = path()?,
                 "--guests" => options.guests = path()?,
                 "--work" => options.work = path()?,
+                "--litellm" => options.litellm = Some(path()?),
                 "--json" => options.json = Some(path()?),
                 "--markdown" => options.form = Form::Markdown,
                 subject if SUBJECTS.contains(&subject) => options.subjects.push(word),
@@ -78,8 +85,11 @@ impl Options {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("--agent") {
+        return agent::run();
+    }
     let options = Options::read(std::env::args().skip(1))?;
-    let place = Place::new(options.coda, options.rules, options.guests, options.work)?;
+    let place = Place::new(options.coda, options.rules, options.guests, options.work, options.litellm)?;
     let mut report = Report { machine: Machine::here(), sections: Vec::new() };
     for subject in &options.subjects {
         eprintln!("bench: {subject}");
@@ -106,6 +116,7 @@ async fn measure(subject: &str, place: &Place) -> anyhow::Result<Section> {
                 "accept" => accept::run(&place),
                 "inbox" => inbox::run(&place),
                 "secrecy" => secrecy::run(&place),
+                "gateway" => gateway::run(&place),
                 _ => memory::run(&place),
             };
             tokio::task::spawn_blocking(run).await?

@@ -107,7 +107,8 @@ fn children(pid: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-fn resident(pid: u32) -> anyhow::Result<f64> {
+/// Resident memory of a process, in MB.
+pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     megabytes(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 

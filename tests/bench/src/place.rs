@@ -15,16 +15,24 @@ pub(crate) struct Place {
     guests: PathBuf,
     /// Where homes are made: on a real disk, because what is durable is measured.
     work: PathBuf,
+    /// Where LiteLLM is installed, if it is.
+    pub(crate) litellm: Option<PathBuf>,
 }
 
 impl Place {
     /// Checks that everything is there.
-    pub(crate) fn new(coda: PathBuf, rules: PathBuf, guests: PathBuf, work: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        coda: PathBuf,
+        rules: PathBuf,
+        guests: PathBuf,
+        work: PathBuf,
+        litellm: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         for program in [&coda, &rules] {
             ensure!(program.is_file(), "there is no program {}; scripts/bench.sh builds it", program.display());
         }
         std::fs::create_dir_all(work.join("policy-cache")).with_context(|| format!("cannot make {}", work.display()))?;
-        let place = Self { coda: coda.canonicalize()?, rules, guests, work: work.canonicalize()? };
+        let place = Self { coda: coda.canonicalize()?, rules, guests, work: work.canonicalize()?, litellm };
         for name in ["coda_empty", "coda_patterns", "no_force_push"] {
             place.guest(name)?;
         }

@@ -74,7 +74,13 @@ impl Server {
         self.child.id()
     }
 
-    fn log(&self) -> String {
+    /// Its CODA_HOME.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("server.log")).unwrap_or_default()
     }
 
