@@ -59,9 +59,13 @@ fn fault(message: &Value) -> Option<String> {
     }
 }
 
+/// Fields by which providers are told to use tools of their own: OpenAI, OpenRouter, xAI, and Qwen's and Perplexity's searches.
+const HOSTED_SWITCHES: [&str; 6] =
+    ["web_search_options", "plugins", "search_parameters", "enable_search", "search_options", "extra_tools"];
+
 /// Hosted tools run at the provider, where no gate stands.
 fn strip_hosted_tools(frame: &mut Map<String, Value>) {
-    frame.remove("web_search_options");
+    frame.retain(|key, _| !HOSTED_SWITCHES.contains(&key.as_str()));
     let Some(Value::Array(tools)) = frame.get_mut("tools") else { return };
     tools.retain(|tool| tool.get("type").and_then(Value::as_str) == Some("function"));
     if tools.is_empty() {

@@ -45,8 +45,13 @@ async fn blank_blocks_orphans_and_hosted_tools_do_not_reach_the_upstream() {
         ],
     );
     body["tools"].as_array_mut().expect("tools").push(json!({"type": "web_search"}));
+    for switch in ["plugins", "search_parameters", "web_search_options", "enable_search"] {
+        body[switch] = json!([{"id": "web"}]);
+    }
     stand.ask(&body).await;
     let sent = stand.request(0);
+    assert!(sent.get("plugins").is_none() && sent.get("search_parameters").is_none(), "{sent}");
+    assert!(sent.get("web_search_options").is_none() && sent.get("enable_search").is_none(), "{sent}");
     assert_eq!(sent["messages"].as_array().expect("messages").len(), 3);
     assert_eq!(sent["messages"][2], json!({"role": "assistant", "content": "."}));
     assert_eq!(sent["tools"].as_array().expect("tools").len(), 1);
