@@ -262,8 +262,7 @@ fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
         ("about", print::short(&view.prompt_summary, 100)),
     ];
     if let Some(usage) = &view.usage {
-        let tokens = format!("{} tokens in, {} out, {}", usage.input_tokens, usage.output_tokens, super::usage::cost(usage));
-        lines.push(("used", tokens));
+        lines.push(("used", usage.to_string()));
     }
     let more = [
         ("sandbox", view.sandbox.as_deref()),

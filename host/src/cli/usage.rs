@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::context::{CliError, Context, Format};
 use super::print;
-use crate::service::{UsagePage, UsageRow, UsageView};
+use crate::service::{UsagePage, UsageRow};
 
 /// Whose, and since when.
 #[derive(Debug, Args)]
@@ -44,21 +44,12 @@ pub(super) async fn run(args: UsageArgs, context: &Context) -> Result<(), CliErr
             row.answers.to_string(),
             row.usage.input_tokens.to_string(),
             row.usage.output_tokens.to_string(),
-            cost(&row.usage),
+            row.usage.cost_in_words(),
         ]
     };
     let rows: Vec<Vec<String>> = page.days.iter().map(row).collect();
     print::raw(&print::table(&["DAY", "PRINCIPAL", "MODEL", "ANSWERS", "TOKENS IN", "OUT", "COST"], &rows))?;
     if page.more { print::line("there are more: ask for a later --since or for one principal") } else { Ok(()) }
-}
-
-/// What it cost, and how sure that is.
-pub(super) fn cost(usage: &UsageView) -> String {
-    let cost = usage.cost_usd.map_or_else(|| "cost unknown".to_owned(), |cost| format!("{cost:.4} USD"));
-    match usage.estimated_tokens {
-        0 => cost,
-        tokens => format!("{cost} ({tokens} tokens estimated)"),
-    }
 }
 
 fn day(text: &str) -> Result<String, String> {

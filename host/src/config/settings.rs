@@ -187,7 +187,7 @@ sections! {
         keep_transcripts_s: u64 = 7 * DAY_S;
         /// How long the contents of judged events are kept, for replay.
         keep_contents_s: u64 = 14 * DAY_S;
-        /// How long decisions on tasks that have ended are kept; the audit log keeps what was decided.
+        /// How long decisions on tasks that have ended, and what models were used for by day, are kept; the audit log keeps what was decided.
         keep_decisions_s: u64 = 400 * DAY_S;
         /// How long a workspace of coda's own is kept after the last task of its chain.
         keep_workspaces_s: u64 = 30 * DAY_S;

@@ -139,3 +139,21 @@ pub fn event_of(task: &Task, marks: BTreeMap<String, String>, seq: u64, subject:
         subject,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_see_what_a_task_has_used_so_far() {
+        let task = crate::task::fuzz::task("ann".into(), String::new());
+        let running = Running::new(task, PathBuf::from("/srv/work"));
+        let seen = || running.event(Subject::Prompt { text: String::new(), context: String::new() }, "").task.usage;
+        running.count_call();
+        running.count_call();
+        // Stored before the second call was.
+        let stored = Usage { tool_calls: 1, input_tokens: 100, output_tokens: 20, cost_micro_usd: 600, ..Usage::default() };
+        running.set_usage(stored);
+        assert_eq!(seen(), Usage { tool_calls: 2, ..stored });
+    }
+}

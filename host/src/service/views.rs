@@ -145,6 +145,22 @@ impl UsageView {
         let cost_usd = (unpriced_tokens == 0).then(|| cost_micro_usd as f64 / 1e6);
         Self { input_tokens, output_tokens, estimated_tokens, cost_usd }
     }
+
+    /// What it cost, and how sure that is, in words.
+    #[must_use]
+    pub fn cost_in_words(&self) -> String {
+        let cost = self.cost_usd.map_or_else(|| "cost unknown".to_owned(), |cost| format!("{cost:.4} USD"));
+        match self.estimated_tokens {
+            0 => cost,
+            tokens => format!("{cost} ({tokens} tokens estimated)"),
+        }
+    }
+}
+
+impl std::fmt::Display for UsageView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tokens in, {} out, {}", self.input_tokens, self.output_tokens, self.cost_in_words())
+    }
 }
 
 /// What models were used for.

@@ -2,16 +2,17 @@
 
 use super::row::signed;
 use super::{Store, StoreError};
-use crate::env::Millis;
+use crate::env::{self, Millis};
 use crate::id::ApprovalId;
 use crate::id::TaskId;
+use crate::usage::Window;
 
 /// Decisions that go at a time.
 const BATCH: u32 = 5_000;
 
 impl Store {
     /// Drops judged contents older than `contents`, and decisions older than `decisions` of tasks that have ended, a bounded
-    /// number at a time. What was decided stays in the audit log.
+    /// number at a time; with them, what was used by day before that. What was decided stays in the audit log.
     pub fn forget(&self, contents: Millis, decisions: Millis) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.execute("DELETE FROM content WHERE created_ms < ?1", [signed(contents)])?;
@@ -22,6 +23,9 @@ impl Store {
             );
             tx.execute(&format!("DELETE FROM content WHERE decision IN ({old})"), [signed(decisions)])?;
             tx.execute(&format!("DELETE FROM decision WHERE id IN ({old})"), [signed(decisions)])?;
+            // Never of this month: budgets add it up.
+            let first_day = Window::at(decisions).day.min(Window::at(env::now_ms()).month);
+            tx.execute("DELETE FROM usage WHERE day < ?1", [signed(first_day)])?;
             Ok(())
         })
     }

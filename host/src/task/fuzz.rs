@@ -79,7 +79,8 @@ fn same_words(read: &str, written: &str) -> bool {
     }
 }
 
-fn task(principal: String, context: String) -> Task {
+/// A task that runs.
+pub(crate) fn task(principal: String, context: String) -> Task {
     let session = SessionId::new();
     Task {
         id: TaskId::new(),

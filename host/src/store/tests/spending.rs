@@ -87,4 +87,9 @@ fn what_was_used_is_told_by_day_and_survives_a_restart() {
     assert_eq!((day_text(first.day).as_str(), first.answers, first.input_tokens, first.cost_micro_usd), ("2026-03-10", 2, 28, 6));
     assert_eq!((rows(None, day).len(), rows(Some("ann"), day + 1).len(), rows(Some("cy"), 0).len()), (4, 2, 0));
     assert_eq!(store.task(&bob).expect("there").usage.input_tokens, 29);
+    store.forget(0, (day + 1) * DAY_MS).expect("old days go");
+    assert_eq!(rows(None, 0).iter().map(|row| row.day - day).collect::<Vec<_>>(), [2, 1]);
+    store.spend(&bob, Some(&spent(1, None)), &Budgets::NONE, env::now_ms()).expect("kept");
+    store.forget(0, env::now_ms() + 400 * DAY_MS).expect("old days go");
+    assert_eq!(rows(None, 0).len(), 1, "this month stays: budgets add it up");
 }

@@ -113,6 +113,10 @@ pub(super) fn task_page(who: &Principal, task: &TaskView) -> Markup {
             dt { "Task" } dd { code { (task.task_id) } }
             dt { "Session" } dd { code { (task.session_id) } }
             dt { "Handed over" } dd { (clock(&task.created_at)) }
+            @if let Some(service) = task.acting_as.as_ref().filter(|name| **name != task.principal) {
+                dt { "Acting as" } dd { (visible(service)) }
+            }
+            @if let Some(usage) = &task.usage { dt { "Used" } dd { (usage) } }
             @if let Some(reason) = task.reason.as_ref().filter(|r| Some(&r.text) != task.summary.as_ref()) {
                 dt { "Ended because" } dd { (visible(&reason.text)) " " code { (visible(&reason.code)) } }
             }
