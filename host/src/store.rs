@@ -11,6 +11,7 @@ pub mod calls;
 pub mod decisions;
 mod events;
 pub mod inbox;
+pub mod items;
 mod policy_sets;
 mod retention;
 mod row;

@@ -18,8 +18,8 @@ use crate::id::TaskId;
 use crate::policy::Judgment;
 use crate::policy::contract::{Demand, Gate, Subject, Verdict};
 use crate::store::StoreError;
-use crate::store::approvals::{MAX_ITEMS, Match};
 use crate::store::calls::Once;
+use crate::store::items::{MAX_ITEMS, Match};
 use crate::usage::Spent;
 
 /// What a submitter is asked whose access token is gone.

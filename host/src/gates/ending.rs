@@ -10,7 +10,7 @@ use crate::executor::StopReason;
 use crate::id::ApprovalId;
 use crate::policy::Judgment;
 use crate::store::StoreError;
-use crate::store::approvals::Match;
+use crate::store::items::Match;
 
 const PARKED: &str = "not run: people have not decided on it yet. End your turn now; say that the task waits for approval and will go on when it is given.";
 

@@ -12,7 +12,7 @@ use super::{CallVerdict, ToolCall};
 use crate::policy::Judgment;
 use crate::policy::contract::{Demand, Verdict};
 use crate::store::StoreError;
-use crate::store::approvals::MAX_ITEMS;
+use crate::store::items::MAX_ITEMS;
 
 impl Gatekeeper {
     /// A verdict for each, in the order of the calls.
