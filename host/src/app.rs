@@ -83,6 +83,7 @@ impl App {
             gateway: gateway.clone(),
             workspaces: Workspaces::new(settings::workspaces(&config), &home),
             models: settings::models(&config),
+            egress: config.egress.clone(),
             places,
             home: home.clone(),
             settings: settings::pipeline(&config),

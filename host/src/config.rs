@@ -9,6 +9,7 @@
 //! each part of coda is handed its own settings by `app`.
 
 mod check;
+mod egress;
 mod layer;
 mod named;
 mod settings;
@@ -20,6 +21,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::gateway::Egress;
 
 pub use layer::{Flags, Origin, Problem, Shown};
 pub use named::{Agent, AgentKind, Credential, LabelRule, Model, Workspace, WorkspaceSource};
@@ -89,6 +92,8 @@ pub struct Config {
     pub settings: Sections,
     /// `[agents.NAME]`. The built-in `runbook` and an unconfigured `hermes` are not in here.
     pub agents: BTreeMap<String, Agent>,
+    /// What agents may reach besides their models, where that is anything; the built-in ones too.
+    pub egress: BTreeMap<String, Egress>,
     /// `[models.NAME]`.
     pub models: BTreeMap<String, Model>,
     /// `[workspaces.NAME]`.
@@ -172,6 +177,7 @@ impl Config {
         settings::check(&settings, &mut add);
         let config = Self {
             home: home.to_owned(),
+            egress: egress::lists(&raw.agents, &mut add),
             agents: named::agents(raw.agents, &mut add),
             models: named::models(raw.models, &mut add),
             workspaces: named::workspaces(raw.workspaces, &mut add),

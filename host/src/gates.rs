@@ -4,6 +4,7 @@
 
 pub(crate) mod agent_side;
 pub mod ask;
+pub mod egress;
 mod ending;
 mod held;
 pub mod keeper;
@@ -105,6 +106,9 @@ pub trait ToolGates: Send + Sync {
 
     /// Says that the agent and its model were just seen at work, which the terminal need not show.
     fn note_activity(&self, task: &TaskId);
+
+    /// Puts on record what happened to a tunnel. `Err` where it can't be: then it must not be opened.
+    fn note_tunnel<'a>(&'a self, task: &'a TaskId, note: egress::TunnelNote) -> Pending<'a, Result<(), ()>>;
 
     /// The access token that came with the task is gone: its attempt ends, and the task waits until its submitter brings
     /// another.

@@ -14,6 +14,7 @@ mod agent;
 mod chat;
 mod credential;
 mod dialect;
+pub mod egress;
 mod exchange;
 mod failure;
 mod forwarded;
@@ -45,6 +46,8 @@ use std::sync::Arc;
 
 pub use credential::Credential;
 pub use dialect::{Auth, Dialect};
+pub use egress::Egress;
+pub use egress::way::WayOut;
 pub use forwarded::{Forwarded, TooMany};
 pub use upstream::Upstream;
 
@@ -52,6 +55,7 @@ use crate::env;
 use crate::gates::ToolGates;
 use crate::id::TaskId;
 use crate::policy::Cleared;
+use egress::way::{Way, Ways};
 use session::{Session, Sessions};
 
 /// What can be configured.
@@ -97,6 +101,8 @@ pub struct Settings {
     pub drain_s: u64,
     /// What is mended in requests and answers.
     pub repairs: Repairs,
+    /// Bounds of the tunnels to allowed hosts.
+    pub egress: egress::Bounds,
 }
 
 impl Default for Settings {
@@ -122,6 +128,7 @@ impl Default for Settings {
             credential_timeout_s: 30,
             drain_s: 5,
             repairs: Repairs::default(),
+            egress: egress::Bounds::default(),
         }
     }
 }
@@ -183,8 +190,11 @@ pub(in crate::gateway) struct Shared {
     settings: Settings,
     gates: Arc<dyn ToolGates>,
     sessions: Sessions,
+    ways: Ways,
     client: Arc<upstream::Client>,
     forwarded: Forwarded,
+    /// Its own port, on the shared loopback and in every task's network.
+    port: u16,
 }
 
 impl Shared {
@@ -209,7 +219,8 @@ impl Gateway {
         let address = listener.local_addr().map_err(listen)?;
         let client = Arc::new(upstream::Client::new(&settings).map_err(GatewayError::Client)?);
         let forwarded = Forwarded::default();
-        let shared = Arc::new(Shared { settings, gates, sessions: Sessions::default(), client, forwarded });
+        let (sessions, ways, port) = (Sessions::default(), Ways::default(), address.port());
+        let shared = Arc::new(Shared { settings, gates, sessions, ways, client, forwarded, port });
         Ok(Self { shared, listener: Arc::new(listener), address })
     }
 
@@ -234,7 +245,7 @@ impl Gateway {
         let session = Arc::new(Session::new(task, envelope, line, &self.shared.settings));
         let key = session::token_key(&token);
         self.shared.sessions.insert(key, session);
-        Access { token, guard: AccessGuard { shared: Arc::clone(&self.shared), key } }
+        Access { token, guard: AccessGuard { shared: Arc::clone(&self.shared), key, way: None } }
     }
 
     /// Serves until `shutdown` completes, then lets open streams end for at most `drain_s`.
@@ -252,6 +263,22 @@ pub struct Access {
     pub guard: AccessGuard,
 }
 
+impl Access {
+    /// Lets the task reach what its profile allows. To be called once, before the task has a network of its own.
+    pub fn let_out(&mut self, egress: Egress) -> WayOut {
+        if egress.is_empty() {
+            return WayOut::default();
+        }
+        let shared = &self.guard.shared;
+        let Some(task) = shared.sessions.task_of(&self.guard.key) else { return WayOut::default() };
+        let (secret, environment) = egress::way::way_out(shared.port);
+        let key = session::token_key(&secret);
+        shared.ways.insert(key, Arc::new(Way::new(task, egress, &shared.settings.egress)));
+        self.guard.way = Some(key);
+        WayOut { secret: Some(secret), environment }
+    }
+}
+
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Access")
@@ -262,10 +289,14 @@ impl std::fmt::Debug for Access {
 pub struct AccessGuard {
     shared: Arc<Shared>,
     key: session::TokenKey,
+    way: Option<session::TokenKey>,
 }
 
 impl Drop for AccessGuard {
     fn drop(&mut self) {
         self.shared.sessions.close(&self.key);
+        if let Some(way) = &self.way {
+            self.shared.ways.close(way);
+        }
     }
 }

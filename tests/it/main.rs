@@ -8,6 +8,7 @@ mod authorization;
 mod bad_input;
 mod bypass;
 mod credentials;
+mod egress;
 mod faults;
 mod genie;
 mod guest;

@@ -120,6 +120,13 @@ pub(super) fn gateway(config: &Config) -> gateway::Settings {
             unwrap_databricks_calls: from.unwrap_databricks_calls,
             fix_finish_reason: from.fix_finish_reason,
         },
+        egress: gateway::egress::Bounds {
+            max_tunnels: size(from.max_tunnels).min(tokio::sync::Semaphore::MAX_PERMITS),
+            max_tunnels_per_attempt: from.max_tunnels_per_attempt,
+            max_tunnel_bytes: from.max_tunnel_bytes,
+            tunnel_idle_s: from.tunnel_idle_s,
+            tunnel_connect_timeout_s: from.tunnel_connect_timeout_s,
+        },
         ..gateway::Settings::default()
     }
 }

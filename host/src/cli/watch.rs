@@ -101,8 +101,10 @@ pub(super) fn event_line(event: &Value) -> String {
     let time = event["time_ms"].as_u64().map(crate::env::rfc3339).unwrap_or_default();
     let clock = time.get(11..19).unwrap_or_default();
     let kind = event["kind"].as_str().unwrap_or("?");
-    let words =
-        ["step", "tool", "status", "verdict", "decision", "by", "code", "reason", "message", "text", "summary", "command"];
+    let words = [
+        "step", "tool", "host", "why", "status", "verdict", "decision", "by", "code", "reason", "message", "text", "summary",
+        "command",
+    ];
     let mut said: Vec<String> = Vec::new();
     for word in words {
         let text = match &event["body"][word] {

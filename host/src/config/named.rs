@@ -114,6 +114,19 @@ pub(super) struct RawAgent {
     max_hold_s: Option<u64>,
     task_tokens: Option<u64>,
     task_cost_usd: Option<Usd>,
+    /// These two are read by `egress`.
+    #[serde(default)]
+    pub(super) allow_hosts: Vec<String>,
+    pub(super) allow_private: Option<bool>,
+}
+
+impl RawAgent {
+    /// Whether it says what the agent may reach and nothing else, as a table of a built-in agent may.
+    fn is_only_egress(&self) -> bool {
+        let says = self.kind.is_some() || self.command.is_some() || self.model.is_some() || self.idle_s.is_some();
+        let bounds = self.max_hold_s.is_some() || self.task_tokens.is_some() || self.task_cost_usd.is_some();
+        !says && !bounds && self.arguments.is_empty() && self.env.is_empty() && !self.allow_hosts.is_empty()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,7 +190,10 @@ pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Pr
     for (name, raw) in raw {
         let key = format!("agents.{name}");
         if name == AgentKind::Runbook.name() {
-            problem(Problem::at(&key, "'runbook' is built in: give your agent another name"));
+            if !raw.is_only_egress() {
+                let way = "'runbook' is built in and takes allow_hosts and allow_private only: give your agent another name";
+                problem(Problem::at(&key, way));
+            }
             continue;
         }
         let Some(kind) = kind_of(raw.kind.as_deref(), &name) else {

@@ -310,6 +310,16 @@ sections! {
         credential_cache_s: u64 = 30;
         /// How long a credential command may take.
         credential_timeout_s: u64 = 30;
+        /// Tunnels to allowed hosts (agents.NAME.allow_hosts) that one task may have open.
+        max_tunnels: u64 = 32;
+        /// Tunnels that one attempt of a task may open in all; each is on record.
+        max_tunnels_per_attempt: u64 = 5_000;
+        /// Bytes that the tunnels of one attempt may carry, both ways and all together.
+        max_tunnel_bytes: u64 = 4 * GIB;
+        /// A tunnel that carries nothing for this long is closed.
+        tunnel_idle_s: u64 = 300;
+        /// Time to look an allowed host up and connect to it; and, after that, until the agent begins TLS.
+        tunnel_connect_timeout_s: u64 = 10;
         /// Drop blank text blocks from requests.
         drop_blank_text: bool = true;
         /// Drop tool results whose call is gone.

@@ -53,6 +53,7 @@ const NAMED: &str = r#"
 #command = "hermes"          # or an absolute path
 #model = "main"              # which [models.NAME] the gateway sends it to
 #env = { }                   # more environment; never secrets, agents can read it
+#allow_hosts = ["pypi.org"]  # what it may reach besides, over TLS through the gateway (docs/agents.md)
 
 #[models.main]
 #base_url = "https://models.example.com/v1"

@@ -94,6 +94,7 @@ fn named_tables_refer_to_each_other() {
     let problem = only_problem("[agents.claude]\nmodel = \"m\"\n[models.m]\nbase_url = \"http://x\"\nmodel = \"m\"\n");
     assert!(problem.message.contains("dialect = \"messages\""), "{}", problem.message);
     assert_eq!(only_problem("[agents.runbook]\n").key, "agents.runbook");
+    assert_eq!(only_problem("[agents.runbook]\nallow_hosts = [\"pypi.org\"]\ncommand = \"x\"\n").key, "agents.runbook");
     assert_eq!(only_problem("[workspaces.w]\npath = \"relative\"\n").key, "workspaces.w.path");
 }
 
@@ -113,6 +114,23 @@ fn budgets_are_sums_and_one_in_money_needs_prices() {
     assert_eq!(only_problem(&format!("{model}input_usd_per_million_tokens = 3\n")).key, "models.main");
     read(&format!("[budget]\ntask_tokens = 5\n{model}"), &[], &Flags::default()).expect("tokens need no price");
     assert!(only_problem("[budget]\ntask_cost_usd = -1\n").message.contains("US dollars"));
+}
+
+#[test]
+fn a_list_of_hosts_is_read_when_the_server_starts() {
+    let config = read(
+        "[agents.runbook]\nallow_hosts = [\"pypi.org\"]\n[agents.hermes]\nmodel = \"m\"\n[models.m]\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n",
+        &[],
+        &Flags::default(),
+    );
+    let config = config.expect("right");
+    assert!(config.egress.contains_key("runbook") && !config.egress.contains_key("hermes"));
+    assert!(!config.agents.contains_key("runbook"));
+    let problem = only_problem("[agents.hermes]\nallow_hosts = [\"pypi.org\", \"https://x.org\"]\n");
+    assert_eq!((problem.key.as_str(), problem.line), ("agents.hermes.allow_hosts", Some(2)));
+    assert!(problem.message.starts_with("'https://x.org': only a host and a port"), "{}", problem.message);
+    let problem = only_problem("[agents.hermes]\nallow_private = true\n");
+    assert!(problem.key == "agents.hermes.allow_private" && problem.message.contains("allow_hosts"), "{}", problem.message);
 }
 
 #[test]

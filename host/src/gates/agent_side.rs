@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ask::{Ask, ask_call, item_of, merge_demands, refusal};
+use super::egress::TunnelNote;
 use super::keeper::{Gatekeeper, Passed};
 use super::running::Running;
 use super::shown;
@@ -108,6 +109,15 @@ impl ToolGates for Gatekeeper {
             self.store().call(move |s| s.calls(&id)).await.map_err(|e| {
                 tracing::error!(task.id = %task, error = %e, "the calls of a task could not be read");
                 "the calls so far cannot be read now".to_owned()
+            })
+        })
+    }
+
+    fn note_tunnel<'a>(&'a self, task: &'a TaskId, note: TunnelNote) -> Pending<'a, Result<(), ()>> {
+        Box::pin(async move {
+            let id = task.clone();
+            self.store().call(move |s| s.note_tunnel(&id, &note)).await.map_err(|e| {
+                tracing::error!(task.id = %task, error = %e, "what happened to a tunnel could not be put on record");
             })
         })
     }

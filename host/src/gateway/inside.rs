@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::egress::way::Ways;
 use super::session::Sessions;
 use super::{Access, Shared, server};
 
@@ -16,12 +17,18 @@ impl Access {
         let closed = session.closed.clone();
         let sessions = Sessions::default();
         sessions.insert(self.guard.key, session);
+        let ways = Ways::default();
+        if let Some((key, way)) = self.guard.way.and_then(|key| Some((key, everywhere.ways.take(&key)?))) {
+            ways.insert(key, way);
+        }
         let here = Arc::new(Shared {
             settings: everywhere.settings.clone(),
             gates: Arc::clone(&everywhere.gates),
             sessions,
+            ways,
             client: Arc::clone(&everywhere.client),
             forwarded: everywhere.forwarded.clone(),
+            port: everywhere.port,
         });
         self.guard.shared = Arc::clone(&here);
         // It ends with the access, which the guard closes.

@@ -1,20 +1,25 @@
 //! The routes, and the gatekeeping before them: a task's token, bounds on size and number.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
+use axum::{Router, ServiceExt as _};
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
+use tower::ServiceExt as _;
 
 use super::dialect::{Dialect, Incoming};
+use super::egress::tunnel;
 use super::exchange::{self, Exchange};
 use super::failure::Failure;
 use super::memory::hash;
@@ -38,11 +43,49 @@ pub(in crate::gateway) async fn serve(
         shutdown.await;
         let _ = told.send(());
     };
-    let serving = axum::serve(listener, router(shared)).with_graceful_shutdown(begun);
+    let service = tower::service_fn(answering(router(Arc::clone(&shared)), shared));
+    let serving = axum::serve(listener, service.into_make_service()).with_graceful_shutdown(begun);
     tokio::select! {
         outcome = serving => outcome,
         () = async { let _ = tell.await; tokio::time::sleep(drain).await } => Ok(()),
     }
+}
+
+/// Before the routes: a `CONNECT` has no path, and a request with a whole address takes the gateway for a proxy. The
+/// gateway itself may be asked for in both ways, by a client that makes no exception for loopback.
+fn answering(
+    router: Router,
+    shared: Arc<Shared>,
+) -> impl Fn(Request) -> BoxFuture<'static, Result<Response, Infallible>> + Clone {
+    move |request: Request| {
+        let (router, shared) = (router.clone(), Arc::clone(&shared));
+        Box::pin(async move {
+            let ours = request.uri().authority().is_none_or(|authority| is_ours(authority, shared.port));
+            match (request.method() == Method::CONNECT, ours) {
+                (true, true) => Ok(to_ourselves(router, request)),
+                (true, false) => Ok(tunnel::connect(&shared, request).await),
+                (false, true) => router.oneshot(request).await,
+                (false, false) => Ok(tunnel::plain(request.uri().authority().map_or("", Authority::as_str))),
+            }
+        })
+    }
+}
+
+/// A tunnel that ends where it begins: the same routes, for the same tokens.
+fn to_ourselves(router: Router, request: Request) -> Response {
+    let client = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        if let Ok(client) = client.await {
+            let service = hyper_util::service::TowerToHyperService::new(router);
+            // It ends with its client.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(client, service).await;
+        }
+    });
+    Response::new(Body::empty())
+}
+
+fn is_ours(authority: &Authority, port: u16) -> bool {
+    ["127.0.0.1", "localhost"].contains(&authority.host()) && authority.port_u16() == Some(port)
 }
 
 fn router(shared: Arc<Shared>) -> Router {

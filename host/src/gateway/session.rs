@@ -37,6 +37,11 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&token_key(token)).cloned()
     }
 
+    /// Whose it is.
+    pub(in crate::gateway) fn task_of(&self, key: &TokenKey) -> Option<TaskId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|session| session.task.clone())
+    }
+
     /// Takes one out that goes on elsewhere.
     pub(in crate::gateway) fn take(&self, key: &TokenKey) -> Option<Arc<Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)

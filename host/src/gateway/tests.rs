@@ -2,6 +2,7 @@
 
 mod databricks;
 mod dialects;
+mod egress;
 #[cfg(feature = "e2e")]
 mod hermes;
 mod holds;

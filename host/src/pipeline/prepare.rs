@@ -11,7 +11,7 @@ use crate::executor::workspace::{Baseline, Changes, place_prior};
 use crate::executor::{Ended, Launch, StopReason};
 use crate::gates::running::Running;
 use crate::gates::screen::Keep;
-use crate::gateway::{Access, Upstream};
+use crate::gateway::{Access, Upstream, WayOut};
 use crate::id::SessionId;
 use crate::policy::Cleared;
 use crate::policy::contract::Permissions;
@@ -65,7 +65,12 @@ impl Pipeline {
         let envelope = envelope::write(task, Cleared::on_record(on_record), &facts);
         let forwarded = self.0.parts.gateway.forwarded().of(&task.id).map(|token| token.reveal().to_owned());
         let secrets: Vec<String> = forwarded.into_iter().collect();
-        let access = self.0.parts.gateway.open(task.id.clone(), envelope.clone(), self.model_of(&task.agent), secrets.clone());
+        let mut access =
+            self.0.parts.gateway.open(task.id.clone(), envelope.clone(), self.model_of(&task.agent), secrets.clone());
+        let way_out = match self.0.parts.egress.get(&task.agent) {
+            Some(egress) => access.let_out(egress.clone()),
+            None => WayOut::default(),
+        };
         let launch = Launch {
             task: task.id.clone(),
             attempt: task.attempt,
@@ -78,8 +83,8 @@ impl Pipeline {
             gateway_token: access.token.clone(),
             yolo: task.permissions == Permissions::Yolo,
             timeout_s: task.timeout_s,
-            secrets: [vec![access.token.clone()], secrets].concat(),
-            environment: std::collections::BTreeMap::new(),
+            secrets: std::iter::once(access.token.clone()).chain(secrets).chain(way_out.secret).collect(),
+            environment: way_out.environment,
         };
         Ok(Prepared { launch, access })
     }

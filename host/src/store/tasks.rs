@@ -8,6 +8,7 @@ use super::events::append_event;
 use super::row::{json, json_opt, name, signed, text, unsigned, unsigned_opt, word, word_opt};
 use super::{Store, StoreError};
 use crate::env::{self, Millis};
+use crate::gates::egress::TunnelNote;
 use crate::id::{SessionId, TaskId};
 use crate::task::state::{Effect, Happening, State, step};
 use crate::task::{Reason, Status, Task};
@@ -64,6 +65,15 @@ impl Store {
         patch: &Patch,
     ) -> Result<(Task, Vec<Effect>), StoreError> {
         self.write(|tx| advance(tx, id, actor, happening, patch))
+    }
+
+    /// What happened to a tunnel of a task, as an event and in the audit log.
+    pub fn note_tunnel(&self, id: &TaskId, note: &TunnelNote) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let (task, kind, body) = (get(tx, id)?, note.kind(), note.body());
+            append_event(tx, &task, kind, &body)?;
+            append_audit(tx, &kind.replacen('-', ".", 1), "agent", &task.tenant, Some(id), &body).map(drop)
+        })
     }
 
     /// Queued tasks, oldest first.

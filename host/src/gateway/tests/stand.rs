@@ -1,7 +1,7 @@
 //! What the tests stand on: verdicts by script, an upstream by script, and a client.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::gates::egress::TunnelNote;
 use crate::gates::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
 use crate::gateway::{Access, Credential, Dialect, Gateway, Settings, Upstream};
 use crate::id::{ApprovalId, TaskId};
@@ -44,6 +45,10 @@ pub(super) struct Gates {
     pub(super) over_after: Mutex<Option<String>>,
     /// How often the agent was said to be at work.
     pub(super) seen_at_work: AtomicU64,
+    /// What happened to tunnels.
+    pub(super) tunnels: watch::Sender<Vec<TunnelNote>>,
+    /// Whether nothing can be put on record.
+    pub(super) unwritable: AtomicBool,
     /// Signalled when a held call is asked about.
     pub(super) held: Notify,
     /// Lets a held call go.
@@ -87,6 +92,12 @@ impl ToolGates for Gates {
 
     fn note_activity(&self, _: &TaskId) {
         self.seen_at_work.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note_tunnel<'a>(&'a self, _: &'a TaskId, note: TunnelNote) -> Pending<'a, Result<(), ()>> {
+        self.tunnels.send_modify(|notes| notes.push(note));
+        let unwritable = self.unwritable.load(Ordering::Relaxed);
+        Box::pin(async move { if unwritable { Err(()) } else { Ok(()) } })
     }
 
     fn judge_plan<'a>(&'a self, _: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>> {
