@@ -24,6 +24,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod token;
+mod traffic;
 mod usage;
 mod watch;
 

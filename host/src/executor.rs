@@ -55,6 +55,13 @@ pub use transcript::TranscriptReport;
 use crate::id::TaskId;
 use crate::policy::Cleared;
 
+/// Masks these secrets in a text, and shapes of well-known ones, as the terminal's stream masks them.
+#[must_use]
+pub fn text_mask(secrets: &[String]) -> Box<dyn Fn(&str) -> String + Send + Sync> {
+    let rules = mask::Rules::new(secrets.iter().map(String::as_str));
+    Box::new(move |text| String::from_utf8_lossy(&rules.masked(text.as_bytes())).into_owned())
+}
+
 /// How long supervisor and sandbox may take until the agent is executed.
 const START: Duration = Duration::from_secs(20);
 

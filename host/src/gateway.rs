@@ -28,9 +28,13 @@ mod messages;
 mod meter;
 mod model;
 mod outbound;
+mod pieces;
+mod record;
 mod released;
+pub mod replay;
 mod responses;
 mod results;
+mod said;
 mod server;
 mod session;
 mod sse;
@@ -42,6 +46,7 @@ mod units;
 mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 
 pub use credential::Credential;
@@ -49,6 +54,8 @@ pub use dialect::{Auth, Dialect};
 pub use egress::Egress;
 pub use egress::way::WayOut;
 pub use forwarded::{Forwarded, TooMany};
+pub use record::Mask;
+pub use said::Said;
 pub use upstream::Upstream;
 
 use crate::env;
@@ -56,6 +63,7 @@ use crate::gates::ToolGates;
 use crate::id::TaskId;
 use crate::policy::Cleared;
 use egress::way::{Way, Ways};
+use record::Recorder;
 use session::{Session, Sessions};
 
 /// What can be configured.
@@ -101,6 +109,8 @@ pub struct Settings {
     pub drain_s: u64,
     /// What is mended in requests and answers.
     pub repairs: Repairs,
+    /// Bytes of model traffic that are recorded per task; 0 = none.
+    pub record_bytes: u64,
     /// Bounds of the tunnels to allowed hosts.
     pub egress: egress::Bounds,
 }
@@ -128,6 +138,7 @@ impl Default for Settings {
             credential_timeout_s: 30,
             drain_s: 5,
             repairs: Repairs::default(),
+            record_bytes: 0,
             egress: egress::Bounds::default(),
         }
     }
@@ -270,12 +281,25 @@ impl Access {
             return WayOut::default();
         }
         let shared = &self.guard.shared;
-        let Some(task) = shared.sessions.task_of(&self.guard.key) else { return WayOut::default() };
+        let Some(task) = shared.sessions.of(&self.guard.key).map(|session| session.task.clone()) else {
+            return WayOut::default();
+        };
         let (secret, environment) = egress::way::way_out(shared.port);
         let key = session::token_key(&secret);
         shared.ways.insert(key, Arc::new(Way::new(task, egress, &shared.settings.egress)));
         self.guard.way = Some(key);
         WayOut { secret: Some(secret), environment }
+    }
+
+    /// Records what the task and its model say to each other, where that is switched on. To be called once, before the
+    /// agent starts.
+    pub fn record(&self, path: &Path, attempt: u32, mask: Mask) {
+        let limit = self.guard.shared.settings.record_bytes;
+        let Some(session) = self.guard.shared.sessions.of(&self.guard.key).filter(|_| limit > 0) else { return };
+        match Recorder::open(path, session.task.as_str(), attempt, limit, mask) {
+            Ok(recorder) => drop(session.recorder.set(Arc::new(recorder))),
+            Err(e) => tracing::warn!(task.id = %session.task, error = %e, "a task's model traffic is not recorded"),
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use crate::store::{Store, StoreError};
 use crate::task::state::Happening;
 use crate::task::{EndedBy, Reason, Status, Task};
 
+pub(crate) use prepare::TRAFFIC;
 pub use recover::RecoverError;
 pub use sweep::Retention;
 

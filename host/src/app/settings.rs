@@ -120,6 +120,7 @@ pub(super) fn gateway(config: &Config) -> gateway::Settings {
             unwrap_databricks_calls: from.unwrap_databricks_calls,
             fix_finish_reason: from.fix_finish_reason,
         },
+        record_bytes: from.record_bytes,
         egress: gateway::egress::Bounds {
             max_tunnels: size(from.max_tunnels).min(tokio::sync::Semaphore::MAX_PERMITS),
             max_tunnels_per_attempt: from.max_tunnels_per_attempt,

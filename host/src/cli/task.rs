@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::context::{CliError, Context, Format};
-use super::{print, watch};
+use super::traffic::{ReplayArgs, TrafficArgs};
+use super::{print, traffic, watch};
 use crate::id::TaskId;
 use crate::service::{InboxPage, TaskView};
 use crate::task::Status;
@@ -84,6 +85,16 @@ pub(super) enum TaskCommand {
         #[arg(long, value_name = "STATUS", value_parser = status_word)]
         until: Option<Status>,
     },
+    /// What a task and its model said to each other, where gateway.record_bytes lets it be recorded
+    #[command(
+        after_help = "Examples:\n  coda task traffic task_…\n  coda task traffic --json task_… | jq '.requests[0].messages'\n  coda task traffic --output task.jsonl task_…"
+    )]
+    Traffic(TrafficArgs),
+    /// A model that says again what a task's model said: requests must come as they came then
+    #[command(
+        after_help = "Examples:\n  coda task replay task_…\n  coda task replay --file task.jsonl --listen 127.0.0.1:9911\n\nIt prints a [models.replay] for coda.toml; hand the task's prompt over to an agent with model = \"replay\"."
+    )]
+    Replay(ReplayArgs),
     /// End a task
     #[command(after_help = "Examples:\n  coda task cancel task_…\n  coda task cancel --reason 'wrong branch' task_…")]
     Cancel {
@@ -111,6 +122,8 @@ pub(super) async fn run(command: TaskCommand, context: &Context) -> Result<(), C
             }
             show_result(context, task.as_str()).await
         }
+        TaskCommand::Traffic(args) => traffic::show(args, context).await,
+        TaskCommand::Replay(args) => traffic::replay(args, context).await,
         TaskCommand::Cancel { task, reason } => {
             let answer = context.post(&format!("/v1/tasks/{}/cancel", task_id(&task)?), &json!({ "reason": reason })).await?;
             show(context, &answer)

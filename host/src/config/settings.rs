@@ -310,6 +310,8 @@ sections! {
         credential_cache_s: u64 = 30;
         /// How long a credential command may take.
         credential_timeout_s: u64 = 30;
+        /// Bytes of model traffic that are recorded per task, beside its transcript, for `coda task traffic` and `coda task replay`; 0 records none.
+        record_bytes: u64 = 0;
         /// Tunnels to allowed hosts (agents.NAME.allow_hosts) that one task may have open.
         max_tunnels: u64 = 32;
         /// Tunnels that one attempt of a task may open in all; each is on record.

@@ -11,6 +11,7 @@ use super::memory::{Hash, Refused, Round, Splice};
 use super::meter::Meter;
 use super::model::{Draft, Message};
 use super::outbound::Outbound;
+use super::record::{self, Entry, Heard};
 use super::session::{Keep, Session};
 use super::sse;
 use super::turn::Turn;
@@ -84,10 +85,10 @@ impl Exchange {
         loop {
             let (gates, task) = (&self.shared.gates, &self.session.task);
             gates.may_spend(task).await.map_err(Failure::budget)?;
-            let message = self.attended(self.ask(&outbound, &mut *answer)).await?;
+            let (message, entry) = self.recorded(&outbound, &mut *answer).await?;
             // Before its calls are judged: what has no budget has no effect.
             gates.spend(task, self.meter.whole(&message, &self.session.line)).await.map_err(Failure::budget)?;
-            let (released, refused, intact) = sort(&message, self.judge(&message).await);
+            let (released, refused, intact) = sort(&message, self.judge(&message, entry.as_ref()).await);
             if !released.is_empty() || refused.is_empty() {
                 let keep = if message.calls.is_empty() && rounds.is_empty() { Keep::Nothing } else { Keep::Decided };
                 let end = answer.finish(&message, &released, intact);
@@ -134,28 +135,41 @@ impl Exchange {
         }
     }
 
+    /// Asks the upstream once; where the task's traffic is recorded, with the entry that this makes.
+    async fn recorded(&self, outbound: &Outbound, answer: &mut dyn Answer) -> Result<(Message, Option<Entry>), Failure> {
+        let (entry, heard) = record::begin(&self.session, &*self.request, outbound).await.unzip();
+        let mut heard = heard.unwrap_or_default();
+        let asked = self.attended(self.ask(outbound, answer, &mut heard)).await;
+        if let Some(entry) = &entry {
+            entry.end(heard, asked.as_ref().err()).await;
+        }
+        Ok((asked?, entry))
+    }
+
     /// Asks the upstream once, and passes on what may go on at once.
-    async fn ask(&self, outbound: &Outbound, answer: &mut dyn Answer) -> Result<Message, Failure> {
+    async fn ask(&self, outbound: &Outbound, answer: &mut dyn Answer, heard: &mut Heard) -> Result<Message, Failure> {
         self.shared.gates.note_activity(&self.session.task);
         let asked = self.shared.client.send(&self.session.line, &*self.request, outbound).await;
         let mut reply = self.shared.heed(&self.session.task, asked)?;
         self.meter.begin(reply.request_bytes);
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
+        heard.begin(reply.is_stream);
         self.check_form(reply.is_stream)?;
         if reply.is_stream {
-            return self.read_stream(&mut reply, answer).await;
+            return self.read_stream(&mut reply, answer, heard).await;
         }
         let mut body = Vec::new();
         while let Some(bytes) = reply.next().await? {
             self.shared.gates.note_activity(&self.session.task);
             self.meter.bytes(bytes.len());
+            heard.take(&bytes);
             body.extend_from_slice(&bytes);
             self.check_size(body.len())?;
         }
         answer.whole(&body).map_err(broken)
     }
 
-    async fn read_stream(&self, reply: &mut Reply, answer: &mut dyn Answer) -> Result<Message, Failure> {
+    async fn read_stream(&self, reply: &mut Reply, answer: &mut dyn Answer, heard: &mut Heard) -> Result<Message, Failure> {
         let broken = |Malformed(why): Malformed| Failure::upstream(self.session.line.mask(&why));
         let no_text = |_: sse::NotText| Failure::upstream("the upstream model sent bytes that are no text");
         let (mut parser, mut size) = (sse::Parser::default(), 0);
@@ -172,6 +186,7 @@ impl Exchange {
                 None => parser.finish().map_err(no_text)?.into_iter().collect(),
             };
             size += bytes.as_ref().map_or(0, |b| b.len());
+            heard.take(bytes.as_deref().unwrap_or_default());
             self.check_size(size)?;
             for event in events {
                 self.meter.event(&event);
@@ -206,11 +221,15 @@ impl Exchange {
     }
 
     /// All calls of a message, together. A call that can't be judged can't run.
-    async fn judge(&self, message: &Message) -> Vec<Outcome> {
+    async fn judge(&self, message: &Message, entry: Option<&Entry>) -> Vec<Outcome> {
         let read: Vec<Result<ToolCall, String>> = message.calls.iter().map(Draft::to_call).collect();
         let calls: Vec<ToolCall> = read.iter().filter_map(|call| call.as_ref().ok().cloned()).collect();
         let asked = calls.len();
+        let kept = entry.map(|_| calls.clone()).unwrap_or_default();
         let verdicts = if calls.is_empty() { Vec::new() } else { self.shared.gates.judge_calls(&self.session.task, calls).await };
+        if let Some(entry) = entry.filter(|_| asked > 0) {
+            entry.verdicts(&kept, &verdicts).await;
+        }
         if verdicts.len() != asked {
             tracing::error!(task.id = %self.session.task, asked, answered = verdicts.len(), "verdicts do not match the calls");
             let refusal = "refused by coda: the call could not be judged; the host's log says why".to_owned();

@@ -38,6 +38,15 @@ impl Passage {
         }
     }
 
+    /// By which decisions it may leave.
+    fn decisions(&self, into: &mut Vec<String>) {
+        match self {
+            Passage::Judged(cleared) => into.push(cleared.decision().to_string()),
+            Passage::Exempt(_) | Passage::Own(_) => {}
+            Passage::Parts { parts, .. } => parts.iter().for_each(|part| part.decisions(into)),
+        }
+    }
+
     /// A message that the model wrote.
     pub(in crate::gateway) fn model(message: Value) -> Self {
         Self::Exempt(Exempt::because(Reason::ModelText, message))
@@ -71,6 +80,20 @@ impl Outbound {
     /// Adds the next message.
     pub(in crate::gateway) fn push(&mut self, passage: Passage) {
         self.messages.push(passage);
+    }
+
+    /// What `body` says, in parts: everything but the messages, and each message with the decisions that let it pass.
+    pub(in crate::gateway) fn parts(&self, model: Option<&str>) -> (Value, Vec<(Value, Vec<String>)>) {
+        let mut frame = self.frame.clone().into_inner();
+        if let (Some(model), Some(key)) = (model, self.form.model) {
+            frame.insert(key.into(), model.into());
+        }
+        let part = |passage: &Passage| {
+            let mut decisions = Vec::new();
+            passage.decisions(&mut decisions);
+            (passage.value(), decisions)
+        };
+        (Value::Object(frame), self.messages.iter().map(part).collect())
     }
 
     /// The JSON body, with the upstream's own name for the model if it has one.

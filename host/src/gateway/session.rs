@@ -1,7 +1,7 @@
 //! One task at the gateway: its token, its upstream, what is remembered of it, and its turns that run or are decided.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::memory::{Hash, Results, Screened, Splices, hash};
+use super::record::Recorder;
 use super::released::Released;
 use super::turn::{Reader, Turn};
 use super::upstream::Line;
@@ -38,8 +39,8 @@ impl Sessions {
     }
 
     /// Whose it is.
-    pub(in crate::gateway) fn task_of(&self, key: &TokenKey) -> Option<TaskId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|session| session.task.clone())
+    pub(in crate::gateway) fn of(&self, key: &TokenKey) -> Option<Arc<Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     /// Takes one out that goes on elsewhere.
@@ -64,6 +65,8 @@ pub(in crate::gateway) struct Session {
     pub(in crate::gateway) splices: Splices,
     /// What the hooks of its agent need not ask about again.
     pub(in crate::gateway) released: Released,
+    /// Where its model traffic is written, if that is recorded.
+    pub(in crate::gateway) recorder: OnceLock<Arc<Recorder>>,
     /// Cancelled when the access is closed.
     pub(in crate::gateway) closed: CancellationToken,
     /// Bounds requests that are being answered.
@@ -107,6 +110,7 @@ impl Session {
             line,
             splices: Splices::new(settings.max_remembered_refusals),
             released: Released::new(settings.max_remembered_results, Duration::from_secs(settings.hook_match_s)),
+            recorder: OnceLock::new(),
             closed: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(settings.max_requests.max(1))),
             running: Arc::new(Semaphore::new(settings.max_requests.max(1))),

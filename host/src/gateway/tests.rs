@@ -9,6 +9,7 @@ mod holds;
 mod hooks;
 mod inside;
 mod readers;
+mod record;
 mod refusals;
 mod results;
 mod speech;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::progress::Lines;
 use super::{Pipeline, limit};
 use crate::executor::workspace::{Baseline, Changes, place_prior};
-use crate::executor::{Ended, Launch, StopReason};
+use crate::executor::{self, Ended, Launch, StopReason};
 use crate::gates::running::Running;
 use crate::gates::screen::Keep;
 use crate::gateway::{Access, Upstream, WayOut};
@@ -18,6 +18,9 @@ use crate::policy::contract::Permissions;
 use crate::store::StoreError;
 use crate::task::envelope::{self, Facts};
 use crate::task::{Reason, Status, Task};
+
+/// The record of model traffic, in a task's folder.
+pub(crate) const TRAFFIC: &str = "traffic.jsonl";
 
 /// What an attempt has in hand before its process starts.
 pub(super) struct Prepared {
@@ -71,6 +74,8 @@ impl Pipeline {
             Some(egress) => access.let_out(egress.clone()),
             None => WayOut::default(),
         };
+        let secrets: Vec<String> = std::iter::once(access.token.clone()).chain(secrets).chain(way_out.secret).collect();
+        access.record(&task_dir.join(TRAFFIC), task.attempt, executor::text_mask(&secrets));
         let launch = Launch {
             task: task.id.clone(),
             attempt: task.attempt,
@@ -83,7 +88,7 @@ impl Pipeline {
             gateway_token: access.token.clone(),
             yolo: task.permissions == Permissions::Yolo,
             timeout_s: task.timeout_s,
-            secrets: std::iter::once(access.token.clone()).chain(secrets).chain(way_out.secret).collect(),
+            secrets,
             environment: way_out.environment,
         };
         Ok(Prepared { launch, access })

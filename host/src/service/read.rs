@@ -113,6 +113,13 @@ impl Service {
         Ok(Watchable { task: task.id, status: task.status, transcript, ended_ms: task.ended_ms })
     }
 
+    /// Where the record of the task's model traffic lies, if there is one: for those who may watch it.
+    pub async fn traffic(&self, who: &Principal, task: &TaskId) -> Result<std::path::PathBuf, ServiceError> {
+        let task = self.readable(who, task).await?;
+        self.note_read(who, &task, "traffic").await?;
+        Ok(self.0.home.join("tasks").join(task.id.as_str()).join(crate::pipeline::TRAFFIC))
+    }
+
     /// The same for one who is watching already: that they read is on record since they began.
     pub async fn still_watches(&self, who: &Principal, task: &TaskId) -> Result<crate::task::Status, ServiceError> {
         Ok(self.readable(who, task).await?.status)

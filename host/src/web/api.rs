@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<WebState> {
         .route("/v1/tasks/{id}", get(tasks::show))
         .route("/v1/tasks/{id}/diff", get(tasks::diff))
         .route("/v1/tasks/{id}/events", get(tasks::events))
+        .route("/v1/tasks/{id}/traffic", get(tasks::traffic))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/answer", post(tasks::answer))
         .route("/v1/approvals", get(approvals::list))

@@ -1,6 +1,7 @@
 //! Watching over HTTP: the WebSocket with the live terminal, and the transcript for the replay. The service says who may.
 
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -60,26 +61,33 @@ pub(super) async fn transcript(
 ) -> Result<Response, ApiError> {
     let id = TaskId::parse(&id)?;
     let watchable = state.service.watch(&who, &id).await?;
-    let open = tokio::task::spawn_blocking(move || {
-        let no_links = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let file = std::fs::OpenOptions::new().read(true).custom_flags(no_links).open(&watchable.transcript)?;
-        let length = file.metadata()?.len();
-        Ok::<_, std::io::Error>((file, length))
-    });
-    let (file, length) = match open.await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => {
-            let message = "there is no transcript: the task has not started, or its retention is over";
-            return Err(ApiError { status: StatusCode::NOT_FOUND, code: "not_found", message: message.into() });
-        }
-        Ok(Err(e)) => return Err(ApiError::internal(&e)),
-        Err(e) => return Err(ApiError::internal(&e)),
+    let Some((body, length)) = file_body(watchable.transcript).await? else {
+        let message = "there is no transcript: the task has not started, or its retention is over";
+        return Err(ApiError { status: StatusCode::NOT_FOUND, code: "not_found", message: message.into() });
     };
-    let body = Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file).take(length)));
     let headers = [
         (header::CONTENT_TYPE, "application/x-asciicast".to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),
         (header::CONTENT_DISPOSITION, format!("inline; filename=\"{id}.cast\"")),
     ];
     Ok((headers, body).into_response())
+}
+
+/// A file as it is now, in pieces, and its length; `None` where there is none.
+pub(in crate::web) async fn file_body(path: PathBuf) -> Result<Option<(Body, u64)>, ApiError> {
+    let open = tokio::task::spawn_blocking(move || {
+        let no_links = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let file = std::fs::OpenOptions::new().read(true).custom_flags(no_links).open(&path)?;
+        let length = file.metadata()?.len();
+        Ok::<_, std::io::Error>((file, length))
+    });
+    match open.await {
+        Ok(Ok((file, length))) => {
+            let body = Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file).take(length)));
+            Ok(Some((body, length)))
+        }
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Ok(Err(e)) => Err(ApiError::internal(&e)),
+        Err(e) => Err(ApiError::internal(&e)),
+    }
 }

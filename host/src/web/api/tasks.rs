@@ -1,8 +1,10 @@
 //! Tasks over REST.
 
 use axum::Json;
+use axum::body::Body as AnyBody;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,6 +17,7 @@ use crate::task::Status;
 use crate::web::WebState;
 use crate::web::error::ApiError;
 use crate::web::identify::Who;
+use crate::web::watch::file_body;
 
 /// Below the bound on requests, so that a long wait ends as an empty answer.
 const MAX_WAIT_S: u64 = 30;
@@ -114,6 +117,13 @@ pub(super) async fn diff(State(state): State<WebState>, Who(who): Who, Path(id):
     let id = TaskId::parse(&id)?;
     let diff = state.service.diff(&who, &id).await?;
     Ok(Json(json!({ "task_id": id, "diff": diff })))
+}
+
+/// The record of model traffic as it lies on the disk: JSON lines, none where nothing is recorded.
+pub(super) async fn traffic(State(state): State<WebState>, Who(who): Who, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let path = state.service.traffic(&who, &TaskId::parse(&id)?).await?;
+    let body = file_body(path).await?.map_or_else(AnyBody::empty, |(body, _)| body);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
 #[derive(Debug, Deserialize)]
