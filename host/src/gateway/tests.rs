@@ -8,6 +8,7 @@ mod hermes;
 mod holds;
 mod hooks;
 mod inside;
+mod properties;
 mod readers;
 mod record;
 mod refusals;

@@ -1,12 +1,14 @@
 //! The dialects as an agent's client and an upstream speak them, in one form: what must hold in each is tested once.
 
+mod chat;
 mod gemini;
 mod messages;
 mod responses;
 
+use axum::http::HeaderMap;
 use serde_json::Value;
 
-use crate::gateway::dialect::Answer;
+use crate::gateway::dialect::{Answer, Incoming};
 use crate::gateway::{Dialect, Repairs};
 
 /// Ids and commands of calls, or ids and texts of results.
@@ -66,6 +68,17 @@ pub(super) struct Got {
 /// All that have units.
 pub(super) fn all() -> [Speech; 3] {
     [messages::speech(), responses::speech(), gemini::speech()]
+}
+
+/// Each of the dialects. Chat Completions have no units.
+pub(super) fn four() -> [Speech; 4] {
+    [chat::speech(), messages::speech(), responses::speech(), gemini::speech()]
+}
+
+/// An answer in the making to this request.
+pub(super) fn answering(dialect: Dialect, body: Value, target: &str, repairs: &Repairs) -> Box<dyn Answer> {
+    let incoming = Incoming { body, headers: &HeaderMap::new(), target, repairs: *repairs };
+    dialect.parse(incoming).expect("a request").answer(repairs)
 }
 
 /// The events of a stream: name and data.

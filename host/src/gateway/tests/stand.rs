@@ -184,7 +184,7 @@ async fn scripted(State(script): State<Arc<Script>>, uri: Uri, headers: HeaderMa
 }
 
 /// The rule that strict upstreams hold a history to: calls and results go together.
-fn broken_rule(body: &Value) -> Option<String> {
+pub(super) fn broken_rule(body: &Value) -> Option<String> {
     let mut open: Vec<String> = Vec::new();
     for message in body["messages"].as_array()? {
         if message["role"] == "tool" {
