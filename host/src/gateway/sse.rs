@@ -68,19 +68,17 @@ const ODD_LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
 /// One event.
 pub(in crate::gateway) fn event(data: &str) -> String {
-    // Each by itself is looked for in whole words of memory, both together in characters.
+    // Each by itself is looked for in whole words of memory, several together in characters.
     let is_one_line = !data.contains('\n') && !data.contains('\r');
     debug_assert!(is_one_line, "an event's data is one line");
-    if is_one_line {
-        return format!("data: {data}\n\n");
-    }
-    // INVARIANT: one event leaves as one, whatever an upstream put into it; a line of its own could be another event.
-    let data = data.split(['\n', '\r']).fold(String::new(), |out, line| out + "data: " + line + "\n") + "\n";
+    let event = match is_one_line {
+        true => format!("data: {data}\n\n"),
+        // INVARIANT: one event leaves as one, whatever an upstream put into it; a line of its own could be another event.
+        false => data.split(['\n', '\r']).fold(String::new(), |out, line| out + "data: " + line + "\n") + "\n",
+    };
     // Some readers end lines at these, too. In JSON they can only stand within a text, where an escape means the same.
-    if data.is_ascii() || !data.contains(ODD_LINE_ENDS) {
-        return data;
-    }
-    ODD_LINE_ENDS.iter().fold(data, |data, end| data.replace(*end, &format!("\\u{:04x}", u32::from(*end))))
+    let escape = |event: String, end: char| event.replace(end, &format!("\\u{:04x}", u32::from(end)));
+    ODD_LINE_ENDS.into_iter().fold(event, |event, end| if event.contains(end) { escape(event, end) } else { event })
 }
 
 /// One event with a name. What is no name is left out: readers go by the data.
