@@ -31,8 +31,27 @@ struct Places {
     letters: Vec<(usize, usize)>,
 }
 
+/// Looks at a screen on which something was hidden, until nothing more is.
+const MAX_LOOKS: usize = 8;
+
 /// Hides the secrets on the front screen that are new since the last look; returns how many there were.
 pub(super) fn conceal(model: &mut Model, rules: &Rules) -> u64 {
+    let mut count = conceal_touched(model, rules);
+    // Asterisks stand for any letter: what is hidden may complete another secret anywhere around it.
+    let mut more = count;
+    for _ in 0..MAX_LOOKS {
+        if more == 0 {
+            break;
+        }
+        let rows = model.marks.len();
+        (0..rows).for_each(|row| model.marks[row] = mark(model, row));
+        more = conceal_rows(model, rules, 0..rows);
+        count += more;
+    }
+    count
+}
+
+fn conceal_touched(model: &mut Model, rules: &Rules) -> u64 {
     let touched: Vec<usize> = (0..model.marks.len()).filter(|row| model.marks[*row].touched).collect();
     for row in &touched {
         model.marks[*row] = mark(model, *row);

@@ -127,8 +127,12 @@ impl Model {
             return;
         }
         if self.region == (0, self.term.screen_lines()) {
+            let grid = self.term.grid();
+            let wraps = grid[Line(0)][Column(grid.columns() - 1)].flags.contains(Flags::WRAPLINE);
             self.marks.rotate_left(1);
             self.marks[next - 1].touched = true;
+            // Its text began on the row that goes: without that, it may be another.
+            self.marks[0].touched |= wraps;
         } else {
             self.touch_all();
         }
