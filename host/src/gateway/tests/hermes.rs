@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::stand::Gates;
 use crate::gates::ToolGates;
 use crate::gateway::sse::COMMENT;
-use crate::gateway::{Access, Auth, Credential, Dialect, Gateway, Settings, Upstream};
+use crate::gateway::{Access, Credential, Dialect, Gateway, Settings, Upstream};
 use crate::id::TaskId;
 use crate::policy::Cleared;
 use crate::task::envelope::STAND_IN;
