@@ -85,11 +85,22 @@ class Victim:
         listed = json.loads(self.stage.coda("approval", "list", "--json"))["approvals"]
         return {a["approval_id"]: a["status"] for a in listed if a["task_id"] == self.task["task_id"]}
 
+    def asks_for_the_next(self, now):
+        """Whether people are asked about another call than the one that they decided."""
+        return self.step == "decided" and (now.get("approval") or {}).get("approval_id", self.approval) != self.approval
+
     async def look(self, client):
         """After the kill: what must be so."""
         tasks = Tasks(client, self.stage, self.name)
         open_again = self.step == "held" or (self.step == "decided" and not self.acknowledged)
-        now = await tasks.until(self.task, lambda now: now["status"] in ENDED or (open_again and now["status"] == "needs_approval"))
+        asks = lambda now: now["status"] == "needs_approval" and (open_again or self.asks_for_the_next(now))
+        now = await tasks.until(self.task, lambda now: now["status"] in ENDED or asks(now))
+        if self.asks_for_the_next(now):
+            # The call was over before the kill came, and the model, whose script is for two attempts, made it once more.
+            assert self.standing()[self.approval] == "consumed", f"the approval was lost: {self.standing()}"
+            assert self.canary() == "ran\n", f"it ran {self.canary()!r}"
+            self.stage.coda("task", "cancel", self.task["task_id"])
+            return "asked about the next call, once"
         standing = self.standing()
         assert list(standing) == [self.approval], f"people were asked more than once: {standing}"
         if now["status"] == "needs_approval":
