@@ -133,8 +133,8 @@ pub(super) struct Speaking {
 /// All of a call, the oldest first.
 pub(super) fn speaking(tx: &Transaction<'_>, task: &TaskId, call_key: &str) -> Result<Vec<Speaking>, StoreError> {
     const SQL: &str = "SELECT a.id, i.item, a.status, i.refused FROM approval a JOIN approval_item i ON i.approval = a.id \
-        WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL AND NOT i.withdrawn AND a.expires_ms > ?3 \
-        AND (i.refused OR a.status IN ('open', 'approved')) ORDER BY a.created_ms, a.rowid, i.item";
+        WHERE i.task = ?1 AND i.call_key = ?2 AND i.consumed_ms IS NULL AND NOT i.withdrawn \
+        AND (i.refused OR (a.status IN ('open', 'approved') AND a.expires_ms > ?3)) ORDER BY a.created_ms, a.rowid, i.item";
     let mut statement = tx.prepare_cached(SQL)?;
     let rows = statement.query_map(rusqlite::params![task.as_str(), call_key, signed(env::now_ms())], |row| {
         Ok(Speaking { approval: row.get(0)?, item: row.get(1)?, status: row.get(2)?, refused: row.get(3)? })

@@ -261,6 +261,10 @@ fn what_becomes_of_one_call_changes_nothing_for_those_beside_it() {
     assert!(matches!(again, Err(StoreError::Conflict { .. })), "nor asked again: {again:?}");
     assert!(stand.store.consume_approval(&partly.id, 1, "dec").is_err());
 
+    // Time ends requests, and no refusal.
+    stand.store.write(|tx| Ok(tx.execute("UPDATE approval SET expires_ms = 1", [])?)).expect("it is long ago");
+    assert!(speaks("d").is_refused(), "a refusal does not expire");
+
     // The same call twice in one message, of which one may run.
     let twice = decided(&stand, &task, &["e", "e"], &[0]);
     assert_eq!(speaks("e").item, 1);
