@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn a_directory_is_seen_from_the_workspace() {
-        let of = |named| working_directory(Path::new("/srv/work/task"), named).display().to_string();
-        assert_eq!(of(None), "/srv/work/task");
-        assert_eq!(of(Some("../prod")), "/srv/work/prod");
-        assert_eq!(of(Some("./a/../b")), "/srv/work/task/b");
+        let of = |named| working_directory(Path::new("/srv/tasks/one"), named).display().to_string();
+        assert_eq!(of(None), "/srv/tasks/one");
+        assert_eq!(of(Some("../prod")), "/srv/tasks/prod");
+        assert_eq!(of(Some("./a/../b")), "/srv/tasks/one/b");
         assert_eq!(of(Some("../../../../..")), "/");
         assert_eq!(of(Some("/etc")), "/etc");
     }

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn policies_see_what_a_task_has_used_so_far() {
         let task = crate::task::fuzz::task("ann".into(), String::new());
-        let running = Running::new(task, PathBuf::from("/srv/work"));
+        let running = Running::new(task, PathBuf::from("/srv/tasks"));
         let seen = || running.event(Subject::Prompt { text: String::new(), context: String::new() }, "").task.usage;
         running.count_call();
         running.count_call();
