@@ -109,6 +109,7 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
+            .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(settings.connect_timeout_s))
             .user_agent(concat!("coda/", env!("CARGO_PKG_VERSION")))
