@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
-use crate::usage::Spent;
+use crate::usage::{Owed, Spent};
 
 /// A call that an agent wants to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,8 +77,14 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The tool gates of one server. The seam at which the gateway's own tests put scripted verdicts.
 pub trait ToolGates: Send + Sync {
     /// Judges calls that the model made together. One verdict per call, in order. Holds as long as people need, at most
-    /// `hold_s`. A repeated question about the same call attaches to the pending or decided one.
-    fn judge_calls<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Vec<CallVerdict>>;
+    /// `hold_s`. A repeated question about the same call attaches to the pending or decided one. What the answer that made
+    /// them used is taken from `owed` and kept before anything is released; `Err` as for `spend`.
+    fn judge_calls<'a>(
+        &'a self,
+        task: &'a TaskId,
+        calls: Vec<ToolCall>,
+        owed: &'a Owed,
+    ) -> Pending<'a, Result<Vec<CallVerdict>, String>>;
 
     /// Judges a call that an agent's own hook asks about, and waits for people no longer than the hook can (nor than
     /// `hold_s`): then it is parked.

@@ -15,6 +15,7 @@ pub mod items;
 mod policy_sets;
 mod retention;
 mod row;
+pub mod settle;
 pub mod tasks;
 pub mod usage;
 

@@ -6,10 +6,12 @@
 mod money;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use money::{Prices, Usd};
 
 use crate::env::{self, Millis};
+use crate::policy::contract::Usage;
 
 const DAY_MS: Millis = 86_400_000;
 
@@ -35,10 +37,50 @@ impl Spent {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
+    /// A task's use with this.
+    #[must_use]
+    pub fn added_to(&self, before: Usage) -> Usage {
+        Usage {
+            tool_calls: before.tool_calls,
+            input_tokens: before.input_tokens.saturating_add(self.input_tokens),
+            output_tokens: before.output_tokens.saturating_add(self.output_tokens),
+            cost_micro_usd: before.cost_micro_usd.saturating_add(self.cost_micro_usd.unwrap_or(0)),
+            estimated_tokens: before.estimated_tokens.saturating_add(self.estimated_tokens),
+            unpriced_tokens: before.unpriced_tokens.saturating_add(self.unpriced_tokens()),
+        }
+    }
+
     /// How many of them nobody has a price for.
     #[must_use]
     pub fn unpriced_tokens(&self) -> u64 {
         if self.cost_micro_usd.is_none() { self.tokens() } else { 0 }
+    }
+}
+
+/// What an answer used and nobody has kept yet. Whoever keeps it takes it; so it is kept once, whoever that is.
+#[derive(Debug, Default)]
+pub struct Owed(Mutex<Option<Spent>>);
+
+impl Owed {
+    /// So much is to be kept.
+    pub fn set(&self, spent: Spent) {
+        *self.lock() = Some(spent);
+    }
+
+    /// What is to be kept, to look at.
+    #[must_use]
+    pub fn look(&self) -> Option<Spent> {
+        self.lock().clone()
+    }
+
+    /// What is to be kept, to keep it.
+    #[must_use]
+    pub fn take(&self) -> Option<Spent> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Spent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

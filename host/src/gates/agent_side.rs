@@ -16,12 +16,12 @@ use crate::approval::request::{Item, Standing, call_key};
 use crate::env;
 use crate::executor::StopReason;
 use crate::id::TaskId;
-use crate::policy::Judgment;
 use crate::policy::contract::{Demand, Gate, Subject, Verdict};
+use crate::policy::{Cleared, Judgment};
 use crate::store::StoreError;
-use crate::store::calls::Once;
+use crate::store::calls::{Once, Release};
 use crate::store::items::{MAX_ITEMS, Match};
-use crate::usage::Spent;
+use crate::usage::{Owed, Spent};
 
 /// What a submitter is asked whose access token is gone.
 #[must_use]
@@ -35,12 +35,17 @@ pub(crate) fn asking_for_credential(why: &str) -> String {
 const NOT_RUNNING: &str = "refused: the task is not running any more";
 
 impl ToolGates for Gatekeeper {
-    fn judge_calls<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Vec<CallVerdict>> {
+    fn judge_calls<'a>(
+        &'a self,
+        task: &'a TaskId,
+        calls: Vec<ToolCall>,
+        owed: &'a Owed,
+    ) -> Pending<'a, Result<Vec<CallVerdict>, String>> {
         Box::pin(async move {
             let Some(running) = self.running(task) else {
-                return calls.iter().map(|_| CallVerdict::Refuse { message: NOT_RUNNING.into() }).collect();
+                return Ok(calls.iter().map(|_| CallVerdict::Refuse { message: NOT_RUNNING.into() }).collect());
             };
-            self.judge_together(&running, calls).await
+            self.judge_together(&running, calls, owed).await
         })
     }
 
@@ -144,6 +149,19 @@ impl ToolGates for Gatekeeper {
     }
 }
 
+pub(super) const NOT_JSON: &str = "refused: a policy rewrote the arguments into something that is not JSON";
+
+/// The call that runs: where a policy rewrote the arguments, the rewritten ones.
+pub(super) fn as_cleared(call: &ToolCall, cleared: &Cleared<String>) -> serde_json::Result<ToolCall> {
+    Ok(ToolCall { arguments: serde_json::from_str(cleared.get())?, ..call.clone() })
+}
+
+/// How the release of a call is noted.
+pub(super) fn release_of(running: &Running, call: &ToolCall, ask: &Ask) -> Release {
+    let once = if running.task.agent == "runbook" { Once::PerTask } else { Once::PerAttempt };
+    Release { call_id: call.id.clone(), call_key: ask.key.clone(), tool: call.tool.clone(), once }
+}
+
 impl Gatekeeper {
     async fn judge_hooked_call(&self, running: &Arc<Running>, call: ToolCall, wait: Duration) -> CallVerdict {
         let ask = Ask { wait: Some(wait), ..ask_call(running, &call) };
@@ -158,18 +176,12 @@ impl Gatekeeper {
             Passed::Refused(message) => return CallVerdict::Refuse { message },
             Passed::Parked(approval, message) => return CallVerdict::Park { approval, message },
         };
-        // Where a policy rewrote the arguments, the rewritten ones run.
-        let Ok(arguments) = serde_json::from_str(cleared.get()) else {
-            return CallVerdict::Refuse {
-                message: "refused: a policy rewrote the arguments into something that is not JSON".into(),
-            };
-        };
-        let once = if running.task.agent == "runbook" { Once::PerTask } else { Once::PerAttempt };
-        let (task, id, tool, key) = (running.task.id.clone(), call.id.clone(), call.tool.clone(), ask.key.clone());
-        match self.store().call(move |s| s.release_call(&task, &id, &key, &tool, once)).await {
+        let Ok(rewritten) = as_cleared(&call, &cleared) else { return CallVerdict::Refuse { message: NOT_JSON.into() } };
+        let (task, wanted) = (running.task.id.clone(), release_of(running, &call, ask));
+        match self.store().call(move |s| s.release_call(&task, &wanted)).await {
             Ok(()) => {
                 running.count_call();
-                CallVerdict::Run(cleared.wrap(|_| ToolCall { arguments, ..call }))
+                CallVerdict::Run(cleared.wrap(|_| rewritten))
             }
             Err(e @ (StoreError::Conflict { .. } | StoreError::Ended { .. })) => {
                 CallVerdict::Refuse { message: format!("refused: {e}") }

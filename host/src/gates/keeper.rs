@@ -146,15 +146,7 @@ impl Gatekeeper {
             Ok(first) => self.try_pass(running, ask, first).await,
             Err(e) => Err(e),
         };
-        match passed {
-            Ok(passed) => passed,
-            Err(StoreError::Ended { .. }) => Passed::Refused("refused: the task has ended".into()),
-            Err(e @ StoreError::Bound { .. }) => Passed::Refused(format!("refused: {e}")),
-            Err(e) => {
-                tracing::error!(task.id = %running.task.id, error = %e, "a gate could not keep its decision");
-                Passed::Refused("refused: coda could not record the decision; try again later".into())
-            }
-        }
+        passed.unwrap_or_else(|e| Passed::Refused(unkept(running, &e)))
     }
 
     async fn try_pass(&self, running: &Arc<Running>, ask: &Ask, first: Judgment) -> Result<Passed, StoreError> {
@@ -360,6 +352,18 @@ impl Gatekeeper {
 
     fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Arc<Running>>> {
         self.0.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an agent is told where its decision could not be kept.
+pub(super) fn unkept(running: &Running, error: &StoreError) -> String {
+    match error {
+        StoreError::Ended { .. } => "refused: the task has ended".into(),
+        StoreError::Bound { .. } => format!("refused: {error}"),
+        _ => {
+            tracing::error!(task.id = %running.task.id, error = %error, "a gate could not keep its decision");
+            "refused: coda could not record the decision; try again later".into()
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::executor::Control;
 use crate::id::ApprovalId;
 use crate::policy::contract::{Caller, Event, Subject, TaskFacts, Usage};
 use crate::task::Task;
+use crate::usage::Spent;
 
 /// A running attempt, as the gates know it.
 pub struct Running {
@@ -64,6 +65,12 @@ impl Running {
     pub(super) fn set_usage(&self, stored: Usage) {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         *usage = Usage { tool_calls: usage.tool_calls.max(stored.tool_calls), ..stored };
+    }
+
+    /// What an answer used, before it is stored: policies that judge its calls see it.
+    pub(super) fn foresee(&self, spent: &Spent) {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        *usage = spent.added_to(*usage);
     }
 
     /// A call was released.

@@ -49,12 +49,17 @@ impl Gatekeeper {
 
     /// Keeps a decision; the task's marks follow.
     pub(super) async fn put_on_record(&self, running: &Running, judgment: &Judgment, judged: &Subject) -> Result<(), StoreError> {
-        let [content] = shown::masked([judgment.screened()], judged, judgment.screened(), &judgment.findings);
-        let record = DecisionRecord::of(judgment, &running.task.tenant, &running.task.id, env::now_ms(), content);
+        let record = record_of(running, judgment, judged);
         let marks = self.0.store.call(move |s| s.record_decision(&record)).await?;
         running.set_marks(marks);
         Ok(())
     }
+}
+
+/// A decision as it is kept: people see of its content what the filters left, masked.
+pub(super) fn record_of(running: &Running, judgment: &Judgment, judged: &Subject) -> DecisionRecord {
+    let [content] = shown::masked([judgment.screened()], judged, judgment.screened(), &judgment.findings);
+    DecisionRecord::of(judgment, &running.task.tenant, &running.task.id, env::now_ms(), content)
 }
 
 fn text_of(content: &str) -> Option<String> {

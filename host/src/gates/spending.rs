@@ -5,6 +5,7 @@ use crate::env;
 use crate::executor::StopReason;
 use crate::id::TaskId;
 use crate::store::StoreError;
+use crate::store::usage::Standing;
 use crate::usage::{Over, Spent};
 
 impl Gatekeeper {
@@ -17,6 +18,11 @@ impl Gatekeeper {
             tracing::error!(task.id = %task, error = %e, "what a model used could not be kept");
             "coda could not keep what the model used; try again later".to_owned()
         })?;
+        self.heed(task, standing).await
+    }
+
+    /// What follows from what a task has used now.
+    pub(super) async fn heed(&self, task: &TaskId, standing: Standing) -> Result<(), String> {
         if let Some(running) = self.running(task) {
             running.set_usage(standing.usage);
         }

@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::memory::Screened;
 use super::server::{Admitted, admit, json_body};
 use crate::gates::{CallVerdict, ToolCall};
+use crate::usage::Owed;
 
 /// More calls in one request are refused.
 const MAX_CALLS: usize = 1000;
@@ -81,7 +82,10 @@ pub(in crate::gateway) async fn plan(State(shared): State<Arc<Shared>>, headers:
 pub(in crate::gateway) async fn calls(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Answer {
     let admitted = admit(&shared, &headers)?;
     let asked = parse_calls(json_body(&shared, body).await?)?;
-    let verdicts = while_open(&admitted, shared.gates.judge_calls(&admitted.session.task, asked.clone())).await?;
+    // No answer of a model made these.
+    let owed = Owed::default();
+    let judged = while_open(&admitted, shared.gates.judge_calls(&admitted.session.task, asked.clone(), &owed)).await?;
+    let verdicts = judged.map_err(Failure::budget)?;
     if verdicts.len() != asked.len() {
         tracing::error!(task.id = %admitted.session.task, "verdicts do not match the calls");
         let refusal = json!({"verdict": "refuse", "message": "the call could not be judged; the host's log says why"});

@@ -55,7 +55,7 @@ pub(in crate::gateway) async fn run(exchange: Exchange) {
         outcome = exchange.write() => outcome,
         () = exchange.session.closed.cancelled() => Err(Failure::unauthenticated()),
     };
-    if let Some(spent) = exchange.meter.broken_off(&exchange.session.line) {
+    if let Some(spent) = exchange.meter.left(&exchange.session.line) {
         // What it says is said by the next request.
         let _ = exchange.shared.gates.spend(&exchange.session.task, spent).await;
     }
@@ -86,9 +86,8 @@ impl Exchange {
             let (gates, task) = (&self.shared.gates, &self.session.task);
             gates.may_spend(task).await.map_err(Failure::budget)?;
             let (message, entry) = self.recorded(&outbound, &mut *answer).await?;
-            // Before its calls are judged: what has no budget has no effect.
-            gates.spend(task, self.meter.whole(&message, &self.session.line)).await.map_err(Failure::budget)?;
-            let (released, refused, intact) = sort(&message, self.judge(&message, entry.as_ref()).await);
+            self.meter.whole(&message, &self.session.line);
+            let (released, refused, intact) = sort(&message, self.judge(&message, entry.as_ref()).await?);
             if !released.is_empty() || refused.is_empty() {
                 let keep = if message.calls.is_empty() && rounds.is_empty() { Keep::Nothing } else { Keep::Decided };
                 let end = answer.finish(&message, &released, intact);
@@ -220,20 +219,28 @@ impl Exchange {
         Ok(())
     }
 
-    /// All calls of a message, together. A call that can't be judged can't run.
-    async fn judge(&self, message: &Message, entry: Option<&Entry>) -> Vec<Outcome> {
+    /// All calls of a message, together, and what it used. A call that can't be judged can't run, nor one without a budget.
+    async fn judge(&self, message: &Message, entry: Option<&Entry>) -> Result<Vec<Outcome>, Failure> {
         let read: Vec<Result<ToolCall, String>> = message.calls.iter().map(Draft::to_call).collect();
         let calls: Vec<ToolCall> = read.iter().filter_map(|call| call.as_ref().ok().cloned()).collect();
         let asked = calls.len();
         let kept = entry.map(|_| calls.clone()).unwrap_or_default();
-        let verdicts = if calls.is_empty() { Vec::new() } else { self.shared.gates.judge_calls(&self.session.task, calls).await };
+        let (gates, task, owed) = (&self.shared.gates, &self.session.task, &self.meter.owed);
+        let judged = match (calls.is_empty(), owed) {
+            (false, owed) => gates.judge_calls(task, calls, owed).await,
+            (true, owed) => match owed.take() {
+                Some(spent) => gates.spend(task, spent).await.map(|()| Vec::new()),
+                None => Ok(Vec::new()),
+            },
+        };
+        let verdicts = judged.map_err(Failure::budget)?;
         if let Some(entry) = entry.filter(|_| asked > 0) {
             entry.verdicts(&kept, &verdicts).await;
         }
         if verdicts.len() != asked {
             tracing::error!(task.id = %self.session.task, asked, answered = verdicts.len(), "verdicts do not match the calls");
             let refusal = "refused by coda: the call could not be judged; the host's log says why".to_owned();
-            return message.calls.iter().map(|_| Outcome::Refused(refusal.clone())).collect();
+            return Ok(message.calls.iter().map(|_| Outcome::Refused(refusal.clone())).collect());
         }
         let mut verdicts = verdicts.into_iter();
         let outcome = |(draft, call): (&Draft, Result<ToolCall, String>)| match call {
@@ -242,7 +249,7 @@ impl Exchange {
                 "refused by coda: the call can't be judged, because {why}. Nothing ran; make the call again."
             )),
         };
-        message.calls.iter().zip(read).map(outcome).collect()
+        Ok(message.calls.iter().zip(read).map(outcome).collect())
     }
 }
 

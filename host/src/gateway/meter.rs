@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::model::Message;
 use super::upstream::Line;
-use crate::usage::Spent;
+use crate::usage::{Owed, Spent};
 
 /// What a token has in most texts and models.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -19,6 +19,8 @@ pub(in crate::gateway) struct Meter {
     input: AtomicU64,
     /// About how many tokens came.
     output: AtomicU64,
+    /// What the last whole answer used, until it is kept.
+    pub(in crate::gateway) owed: Owed,
 }
 
 impl Meter {
@@ -39,8 +41,8 @@ impl Meter {
         self.output.fetch_add(tokens_in(count), Ordering::Relaxed);
     }
 
-    /// The answer is whole: what it used, as the upstream says, and as it is estimated where it does not.
-    pub(in crate::gateway) fn whole(&self, message: &Message, line: &Line) -> Spent {
+    /// The answer is whole: what it used is owed, as the upstream says, and as it is estimated where it does not.
+    pub(in crate::gateway) fn whole(&self, message: &Message, line: &Line) {
         let (input, _) = self.take();
         let output = tokens_in(message.text.len().max(message.wire.to_string().len()));
         let said = message.tokens.unwrap_or_default();
@@ -48,13 +50,14 @@ impl Meter {
         let is_empty = message.text.is_empty() && message.calls.is_empty();
         let read = if said.input == 0 { Counted::About(input) } else { Counted::Said(said.input) };
         let written = if said.output == 0 && !is_empty { Counted::About(output) } else { Counted::Said(said.output) };
-        spent(line, read, written)
+        self.owed.set(spent(line, read, written));
     }
 
-    /// What an answer used that did not become whole; `None` where there is none.
-    pub(in crate::gateway) fn broken_off(&self, line: &Line) -> Option<Spent> {
+    /// What an answer used that did not become whole, or that nobody has kept; `None` where there is none.
+    pub(in crate::gateway) fn left(&self, line: &Line) -> Option<Spent> {
         let (input, output) = self.take();
-        (input > 0).then(|| spent(line, Counted::About(input), Counted::About(output)))
+        let broken_off = || (input > 0).then(|| spent(line, Counted::About(input), Counted::About(output)));
+        self.owed.take().or_else(broken_off)
     }
 
     fn take(&self) -> (u64, u64) {

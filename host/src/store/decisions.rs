@@ -73,20 +73,24 @@ impl DecisionRecord {
 
 impl Store {
     /// Keeps a decision on a task that exists; its marks become the task's. Returns the task's marks.
-    pub fn record_decision(&self, record: &DecisionRecord) -> Result<BTreeMap<String, String>, StoreError> {
-        self.write(|tx| {
-            insert_decision(tx, record)?;
-            let task = super::tasks::get(tx, &record.task)?;
-            let marks = merge_marks(task.marks.clone(), &record.marks);
-            if marks != task.marks {
-                tx.execute("UPDATE task SET marks = ?2 WHERE id = ?1", [record.task.as_str(), &text(&marks)])?;
-            }
-            let codes: Vec<&str> = record.findings.iter().map(|f| f.code.as_str()).collect();
-            let body = json!({ "gate": record.gate.as_str(), "verdict": record.verdict, "codes": codes, "decision": record.id.as_str() });
-            append_event(tx, &task, "judged", &body)?;
-            Ok(marks)
-        })
+    pub fn record_decision(&self, decision: &DecisionRecord) -> Result<BTreeMap<String, String>, StoreError> {
+        self.write(|tx| record(tx, decision))
     }
+}
+
+/// As `record_decision`, inside another verb's transaction.
+pub(super) fn record(tx: &Transaction<'_>, decision: &DecisionRecord) -> Result<BTreeMap<String, String>, StoreError> {
+    insert_decision(tx, decision)?;
+    let task = super::tasks::get(tx, &decision.task)?;
+    let marks = merge_marks(task.marks.clone(), &decision.marks);
+    if marks != task.marks {
+        tx.execute("UPDATE task SET marks = ?2 WHERE id = ?1", [decision.task.as_str(), &text(&marks)])?;
+    }
+    let codes: Vec<&str> = decision.findings.iter().map(|f| f.code.as_str()).collect();
+    let body =
+        json!({ "gate": decision.gate.as_str(), "verdict": decision.verdict, "codes": codes, "decision": decision.id.as_str() });
+    append_event(tx, &task, "judged", &body)?;
+    Ok(marks)
 }
 
 /// A prompt that a recorded decision let pass: allowed, or approved by people. Only the store makes one.

@@ -1,6 +1,7 @@
 //! Verbs over a real database file: what lists show and what retention takes. `stories` asks the verbs and a model the same.
 
 mod model;
+mod settle;
 mod spending;
 mod stories;
 
@@ -10,7 +11,7 @@ use rusqlite::Connection;
 
 use super::accept::Bounds;
 use super::audit::AuditQuery;
-use super::calls::Once;
+use super::calls::{Once, Release};
 use super::decisions::DecisionRecord;
 use super::inbox::Scope;
 use super::tasks::Patch;
@@ -25,6 +26,10 @@ use crate::task::{EndedBy, Reason, Status, Task, Waiting};
 use crate::usage::Budgets;
 
 const ROOMY: Bounds = Bounds { queued: 10_000, per_principal: 10_000, budgets: Budgets::NONE };
+
+fn call(id: &str) -> Release {
+    Release { call_id: id.into(), call_key: "key".into(), tool: "sh".into(), once: Once::PerAttempt }
+}
 
 fn task(principal: &str) -> Task {
     let session = SessionId::new();
@@ -315,7 +320,7 @@ fn a_call_of_an_earlier_attempt_does_not_keep_a_task_from_going_on() {
         stand.store.advance(&task.id, "coda", &happening, &Patch::default()).expect("a step");
     };
     step(Happening::Start);
-    stand.store.release_call(&task.id, "call-1", "key", "sh", Once::PerAttempt).expect("released");
+    stand.store.release_call(&task.id, &call("call-1")).expect("released");
     assert!(stand.store.leftovers().expect("one")[0].call_in_flight);
     step(Happening::Park);
     step(Happening::Resume);

@@ -28,23 +28,7 @@ impl Store {
     /// Adds what a model's answer used, and ends the task, in the same transaction, where that uses up a budget. Without an
     /// answer it only looks.
     pub fn spend(&self, id: &TaskId, spent: Option<&Spent>, budgets: &Budgets, now: Millis) -> Result<Standing, StoreError> {
-        self.write(|tx| {
-            let task = get(tx, id)?;
-            let window = Window::at(now);
-            let usage = match spent {
-                Some(spent) => add(tx, &task, spent, window)?,
-                None => task.usage,
-            };
-            let over = match budgets.task_over(&task.agent, sum_of(usage)) {
-                Some(over) => Some(over),
-                None => principal_over(tx, &task, budgets, window)?,
-            };
-            if let (Some(Over(why)), false) = (&over, task.status.is_final()) {
-                let reason = Reason { by: EndedBy::Limit, code: BUDGET.into(), text: why.clone() };
-                advance(tx, id, "coda", &Happening::End(Status::Failed, reason), &Patch::default())?;
-            }
-            Ok(Standing { usage, over })
-        })
+        self.write(|tx| self::spend(tx, id, spent, budgets, now))
     }
 
     /// What a principal used, or everybody of a tenant, from this day on: the newest day first, at most `limit` rows.
@@ -59,6 +43,31 @@ impl Store {
     }
 }
 
+/// As the verb, inside another verb's transaction.
+pub(super) fn spend(
+    tx: &Transaction<'_>,
+    id: &TaskId,
+    spent: Option<&Spent>,
+    budgets: &Budgets,
+    now: Millis,
+) -> Result<Standing, StoreError> {
+    let task = get(tx, id)?;
+    let window = Window::at(now);
+    let usage = match spent {
+        Some(spent) => add(tx, &task, spent, window)?,
+        None => task.usage,
+    };
+    let over = match budgets.task_over(&task.agent, sum_of(usage)) {
+        Some(over) => Some(over),
+        None => principal_over(tx, &task, budgets, window)?,
+    };
+    if let (Some(Over(why)), false) = (&over, task.status.is_final()) {
+        let reason = Reason { by: EndedBy::Limit, code: BUDGET.into(), text: why.clone() };
+        advance(tx, id, "coda", &Happening::End(Status::Failed, reason), &Patch::default())?;
+    }
+    Ok(Standing { usage, over })
+}
+
 /// A principal whose budget is used up hands nothing over.
 pub(super) fn check(tx: &Transaction<'_>, task: &Task, budgets: &Budgets) -> Result<(), StoreError> {
     match principal_over(tx, task, budgets, Window::at(task.created_ms))? {
@@ -68,15 +77,7 @@ pub(super) fn check(tx: &Transaction<'_>, task: &Task, budgets: &Budgets) -> Res
 }
 
 fn add(tx: &Transaction<'_>, task: &Task, spent: &Spent, window: Window) -> Result<Usage, StoreError> {
-    let (before, cost) = (task.usage, spent.cost_micro_usd.unwrap_or(0));
-    let usage = Usage {
-        tool_calls: before.tool_calls,
-        input_tokens: before.input_tokens.saturating_add(spent.input_tokens),
-        output_tokens: before.output_tokens.saturating_add(spent.output_tokens),
-        cost_micro_usd: before.cost_micro_usd.saturating_add(cost),
-        estimated_tokens: before.estimated_tokens.saturating_add(spent.estimated_tokens),
-        unpriced_tokens: before.unpriced_tokens.saturating_add(spent.unpriced_tokens()),
-    };
+    let (usage, cost) = (spent.added_to(task.usage), spent.cost_micro_usd.unwrap_or(0));
     tx.execute("UPDATE task SET usage = ?2 WHERE id = ?1", [task.id.as_str(), &text(&usage)])?;
     let sql = "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET answers = answers + 1, \
                input_tokens = min(input_tokens + ?5, ?10), output_tokens = min(output_tokens + ?6, ?10), \

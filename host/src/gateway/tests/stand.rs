@@ -18,7 +18,7 @@ use crate::gates::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, Tool
 use crate::gateway::{Access, Credential, Dialect, Gateway, Settings, Upstream};
 use crate::id::{ApprovalId, TaskId};
 use crate::policy::Cleared;
-use crate::usage::{Prices, Spent, Usd};
+use crate::usage::{Owed, Prices, Spent, Usd};
 
 /// A test waits this long for what must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(180);
@@ -56,8 +56,16 @@ pub(super) struct Gates {
 }
 
 impl ToolGates for Gates {
-    fn judge_calls<'a>(&'a self, _: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Vec<CallVerdict>> {
+    fn judge_calls<'a>(
+        &'a self,
+        task: &'a TaskId,
+        calls: Vec<ToolCall>,
+        owed: &'a Owed,
+    ) -> Pending<'a, Result<Vec<CallVerdict>, String>> {
         Box::pin(async move {
+            if let Some(spent) = owed.take() {
+                self.spend(task, spent).await?;
+            }
             self.asked.lock().expect("asked").push(calls.clone());
             let mut verdicts = Vec::new();
             for mut call in calls {
@@ -77,13 +85,13 @@ impl ToolGates for Gates {
                     CallVerdict::Run(Cleared::for_test(call))
                 });
             }
-            verdicts
+            Ok(verdicts)
         })
     }
 
     fn judge_hooked<'a>(&'a self, task: &'a TaskId, call: ToolCall, wait: Duration) -> Pending<'a, CallVerdict> {
         self.waits.lock().expect("waits").push(wait);
-        Box::pin(async move { self.judge_calls(task, vec![call]).await.remove(0) })
+        Box::pin(async move { self.judge_calls(task, vec![call], &Owed::default()).await.expect("no budget").remove(0) })
     }
 
     fn workspace(&self, _: &TaskId) -> Option<std::path::PathBuf> {

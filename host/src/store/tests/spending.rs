@@ -5,11 +5,11 @@ use crate::usage::{Limit, Spent, Usd, day_text};
 
 const DAY_MS: u64 = 86_400_000;
 
-fn spent(tokens: u64, cost_micro_usd: Option<u64>) -> Spent {
+pub(super) fn spent(tokens: u64, cost_micro_usd: Option<u64>) -> Spent {
     Spent { model: "main".into(), input_tokens: tokens - 1, output_tokens: 1, estimated_tokens: 1, cost_micro_usd }
 }
 
-fn started(stand: &Stand, principal: &str) -> TaskId {
+pub(super) fn started(stand: &Stand, principal: &str) -> TaskId {
     let task = task(principal);
     stand.accept(&task);
     stand.store.advance(&task.id, "coda", &Happening::Start, &Patch::default()).expect("started");
@@ -30,7 +30,7 @@ fn a_task_that_uses_up_its_budget_has_ended_and_releases_nothing() {
     let reason = ended.reason.expect("a reason");
     assert_eq!((ended.status, reason.by, reason.code.as_str()), (Status::Failed, EndedBy::Limit, "budget"));
     assert_eq!((ended.usage.estimated_tokens, ended.usage.unpriced_tokens), (2, 40));
-    let released = stand.store.release_call(&id, "1", "key", "shell", Once::PerAttempt);
+    let released = stand.store.release_call(&id, &call("1"));
     assert!(matches!(released, Err(StoreError::Ended { .. })), "{released:?}");
     // The first end stays, whatever is counted after it.
     let late = stand.store.spend(&id, Some(&spent(5, None)), &budgets, now).expect("kept");

@@ -79,7 +79,7 @@ impl Stand {
             Verb::Expire => store.expire_approvals(NEVER_MS + 1).map(drop),
             Verb::Release { task, call, per_task } => {
                 let once = if *per_task { Once::PerTask } else { Once::PerAttempt };
-                store.release_call(&self.tasks[*task].id, &format!("call-{call}"), "key", "shell", once)
+                store.release_call(&self.tasks[*task].id, &super::Release { once, ..super::call(&format!("call-{call}")) })
             }
             Verb::CloseSegment => store.close_audit_segment(&self.key, Close::Now).map(drop),
         };
