@@ -16,11 +16,13 @@ trap 'rm -f "$log"' EXIT
 status=0
 ended_badly=()
 run() {
+    local before
+    before=$(wc -l <"$log")
     printf '\n── %s\n' "$*"
     "$@" 2>&1 | tee -a "$log"
     if [ "${PIPESTATUS[0]}" != 0 ]; then
         status=1
-        ended_badly+=("$*")
+        ended_badly+=("$*"$'\n'"$(tail -n "+$((before + 1))" "$log" | tail -n 12 | cut -c 1-400)")
     fi
 }
 
@@ -37,10 +39,10 @@ done
 passed=$(grep -oE '^test result: .* ([0-9]+) passed' "$log" | grep -oE '[0-9]+ passed' | awk '{ n += $1 } END { print n + 0 }')
 failed=$(grep -oE '[0-9]+ failed;' "$log" | awk '{ n += $1 } END { print n + 0 }')
 if [ "$status" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
-# At the end, where it is found however long the output is: which, with the first lines of why.
+# At the end, where it is found however long the output is: why, and which with its last lines.
 if [ "$status" != 0 ]; then
+    grep -aE -A 6 '^test .* FAILED|^---- .* stdout ----|^thread .* panicked at |^not ok |^✖ |^error(\[|:)' "$log" | cut -c 1-400 | head -n 60
     printf '\nended with an error: %s\n' "${ended_badly[@]}"
-    grep -aE -A 6 '^test .* FAILED|^---- .* stdout ----|^thread .* panicked at |^not ok |^✖ |^error(\[|:)' "$log" | cut -c 1-400 | head -n 120
 fi
 printf '\n%s passed, %s failed\n' "$passed" "$failed"
 exit "$status"

@@ -76,6 +76,21 @@ fn every_source_file_says_what_it_is_and_stays_readable() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// What the build of the browser side does with the rest needs its tools: `npm run check` in host/web.
+#[test]
+fn browser_files_that_are_only_copied_are_those_of_the_sources() {
+    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(web.join("public")).expect("host/web/public is there") {
+        let source = entry.expect("it can be listed").path();
+        let copy = web.join("dist").join(source.file_name().expect("a file"));
+        let same = std::fs::read(&source).expect("it reads") == std::fs::read(&copy).unwrap_or_default();
+        assert!(same, "{} is not what its source is: run `npm run build` in host/web", copy.display());
+        seen += 1;
+    }
+    assert!(seen > 0, "nothing was compared");
+}
+
 /// All sources of the host, by path below src.
 fn sources() -> Vec<(PathBuf, String)> {
     let found = sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
