@@ -41,12 +41,13 @@ mod sse;
 mod stand_in;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod turn;
 mod units;
 mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use credential::Credential;
@@ -56,6 +57,7 @@ pub use egress::way::WayOut;
 pub use forwarded::{Forwarded, TooMany};
 pub use record::Mask;
 pub use said::Said;
+pub use transport::HttpVersion;
 pub use upstream::Upstream;
 
 use crate::env;
@@ -93,12 +95,19 @@ pub struct Settings {
     pub keepalive_s: u64,
     /// A turn that nobody reads any more is ended after this time, unless people are deciding about it.
     pub linger_s: u64,
+    /// Over which HTTP upstreams are asked.
+    pub http_version: HttpVersion,
+    /// Certificates in PEM of CAs that upstreams may have theirs from, besides those that the system trusts.
+    pub ca_file: Option<PathBuf>,
     /// Time to connect to the upstream.
     pub connect_timeout_s: u64,
     /// Time until the upstream's first byte.
     pub first_byte_timeout_s: u64,
     /// Longest silence within the upstream's answer.
     pub idle_timeout_s: u64,
+    /// An HTTP/2 connection that is silent for this long while answers are open is asked for a sign of life, and given up
+    /// when none comes in the same time; 0 = never.
+    pub ping_s: u64,
     /// Repetitions of a request that got no byte of an answer.
     pub retries: u32,
     /// How long the output of a credential command is used again.
@@ -130,9 +139,12 @@ impl Default for Settings {
             hook_match_s: 600,
             keepalive_s: 15,
             linger_s: 30,
+            http_version: HttpVersion::default(),
+            ca_file: None,
             connect_timeout_s: 10,
             first_byte_timeout_s: 300,
             idle_timeout_s: 300,
+            ping_s: 20,
             retries: 2,
             credential_cache_s: 30,
             credential_timeout_s: 30,
@@ -170,6 +182,11 @@ impl Default for Repairs {
             fix_finish_reason: true,
         }
     }
+}
+
+/// How many CAs a file for `Settings::ca_file` holds. `Err` says what is wrong with it.
+pub fn authorities(file: &Path) -> Result<usize, String> {
+    transport::authorities(file).map(|found| found.len())
 }
 
 /// Why the gateway does not start.

@@ -20,11 +20,12 @@ pub(super) fn is_http(text: &str) -> bool {
 /// Single values of the plain sections.
 pub(super) fn sections(all: &Sections, problem: &mut dyn FnMut(Problem)) {
     listener(all, problem);
-    let words: [(&str, &str, &[&str]); 7] = [
+    let words: [(&str, &str, &[&str]); 8] = [
         ("identity.mode", &all.identity.mode, &["local", "proxy"]),
         ("policy.activation", &all.policy.activation, &["auto", "staged"]),
         ("executor.sandbox", &all.executor.sandbox, &["best-effort", "require", "floor", "off"]),
         ("executor.network", &all.executor.network, &["gateway-only", "open"]),
+        ("gateway.http_version", &all.gateway.http_version, &["auto", "1.1"]),
         ("mcp.tool_list", &all.mcp.tool_list, &["auto", "full", "plain"]),
         ("log.format", &all.log.format, &["human", "json"]),
         ("identity.preset", all.identity.preset.as_deref().unwrap_or("databricks-apps"), &["databricks-apps"]),

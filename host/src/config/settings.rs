@@ -298,12 +298,18 @@ sections! {
         hook_match_s: u64 = 600;
         /// A quiet stream gets a sign of life this often, 30 at most.
         keepalive_s: u64 = 15;
+        /// "auto" (HTTP/2 where a model's server offers it over TLS, else HTTP/1.1) or "1.1".
+        http_version: String = "auto".to_owned();
+        /// PEM file of CAs that models' servers may have their certificates from, besides those that the system trusts; relative to CODA_HOME, read at start.
+        ca_file: Option<String> = None;
         /// Time to connect to a model's server.
         connect_timeout_s: u64 = 10;
         /// Time until the first byte of a model's answer.
         first_byte_timeout_s: u64 = 300;
         /// Longest silence within a model's answer.
         idle_timeout_s: u64 = 300;
+        /// An HTTP/2 connection to a model that is silent for this long while answers are open is asked for a sign of life, and given up when none comes in the same time; 0 never asks.
+        ping_s: u64 = 20;
         /// Repetitions of a request that got no byte of an answer.
         retries: u64 = 2;
         /// How long the output of a credential command is used again.

@@ -83,6 +83,14 @@ fn holds_have_bounds() {
 }
 
 #[test]
+fn http_versions_are_auto_and_1_1() {
+    let problem = only_problem("[gateway]\nhttp_version = \"2\"\n");
+    assert_eq!((problem.key.as_str(), problem.message.as_str()), ("gateway.http_version", "'2' is not one of auto, 1.1"));
+    let config = read("[gateway]\nhttp_version = \"1.1\"\nca_file = \"ca.pem\"\n", &[], &Flags::default()).expect("right");
+    assert_eq!(config.settings.gateway.ca_file.as_deref(), Some("ca.pem"));
+}
+
+#[test]
 fn named_tables_refer_to_each_other() {
     let problem = only_problem("[agents.hermes]\nmodel = \"mian\"\n[models.main]\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n");
     assert_eq!(problem.message, "there is no [models.mian]: did you mean 'main'?");

@@ -1,12 +1,16 @@
 //! The gateway between a scripted upstream and scripted verdicts.
 
+mod connections;
 mod databricks;
 mod dialects;
 mod egress;
+mod frames;
+mod heard;
 #[cfg(feature = "e2e")]
 mod hermes;
 mod holds;
 mod hooks;
+mod http2;
 mod inside;
 mod properties;
 mod readers;
@@ -17,3 +21,5 @@ mod speech;
 mod spending;
 mod stand;
 mod streams;
+mod tls;
+mod trust;

@@ -1,10 +1,10 @@
-//! The way to the model: one HTTP client, a base address and a credential per task. Repeats a request only while no
-//! byte of an answer has come. Follows no redirect and no proxy of the environment: both would carry the credential away.
+//! The way to the model: one HTTP client (`transport`), a base address and a credential per task. Repeats a request only
+//! while no byte of an answer has come, `gateway.retries` times and no more.
 
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use super::Settings;
@@ -13,6 +13,7 @@ use super::dialect::{Auth, Dialect, Question};
 use super::failure::{Failure, Said};
 use super::forwarded::Forwarded;
 use super::outbound::Outbound;
+use super::transport::{self, Again, Break};
 use crate::id::TaskId;
 use crate::usage::Prices;
 
@@ -97,7 +98,11 @@ impl Reply {
     pub(in crate::gateway) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         match tokio::time::timeout(self.idle, self.response.chunk()).await {
             Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(_)) => Err(Failure::upstream("the upstream model broke off its answer")),
+            Ok(Err(error)) => {
+                let detail = transport::chain(&error.without_url());
+                tracing::warn!(error = %detail, "the upstream model broke off its answer");
+                Err(Failure::upstream("the upstream model broke off its answer"))
+            }
             Err(_) => Err(silent(self.idle)),
         }
     }
@@ -105,18 +110,8 @@ impl Reply {
 
 impl Client {
     pub(in crate::gateway) fn new(settings: &Settings) -> Result<Self, String> {
-        // Fails only if another part of the program was first, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(settings.connect_timeout_s))
-            .user_agent(concat!("coda/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| e.to_string())?;
         Ok(Self {
-            http,
+            http: transport::client(settings)?,
             first_byte: Duration::from_secs(settings.first_byte_timeout_s),
             idle: Duration::from_secs(settings.idle_timeout_s),
             retries: settings.retries,
@@ -158,11 +153,10 @@ impl Client {
             None => None,
         };
         let request = match &token {
-            Some(token) => match line.auth {
-                Auth::Bearer => request.bearer_auth(token),
-                Auth::XApiKey => request.header("x-api-key", token),
-                Auth::XGoogApiKey => request.header("x-goog-api-key", token),
-            },
+            Some(token) => {
+                let (name, value) = presented(line.auth, token).map_err(lacking)?;
+                request.header(name, value)
+            }
             None => request,
         };
         let mut attempt = 0;
@@ -180,9 +174,14 @@ impl Client {
                     failure
                 }
                 Ok(Err(error)) => {
-                    let why = if error.is_connect() { "cannot be reached" } else { "broke off before its answer" };
-                    tracing::warn!(error = %error.without_url(), "the upstream model failed");
-                    Failure::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", format!("the upstream model {why}"))
+                    let Break { words, again, detail } = Break::of(error);
+                    tracing::warn!(model = %line.name, error = %detail, "the upstream model failed");
+                    let message = format!("the upstream model {words}");
+                    let failure = Failure::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", message);
+                    if again == Again::MustNot {
+                        return Err(failure);
+                    }
+                    failure
                 }
                 Err(_) => return Err(silent(self.first_byte)),
             };
@@ -193,6 +192,20 @@ impl Client {
             attempt += 1;
         }
     }
+}
+
+/// A credential as its header. Marked as a secret: HTTP/2 then keeps it out of the tables that all requests of a connection
+/// share.
+fn presented(auth: Auth, token: &str) -> Result<(HeaderName, HeaderValue), Lack> {
+    let (name, text) = match auth {
+        Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {token}")),
+        Auth::XApiKey => (HeaderName::from_static("x-api-key"), token.to_owned()),
+        Auth::XGoogApiKey => (HeaderName::from_static("x-goog-api-key"), token.to_owned()),
+    };
+    let mut value =
+        HeaderValue::try_from(text).map_err(|_| Lack::Broken("the upstream's credential is no single line of text".into()))?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 fn lacking(lack: Lack) -> Failure {
@@ -247,4 +260,23 @@ async fn bounded(mut response: reqwest::Response, idle: Duration) -> Vec<u8> {
         }
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_marked_as_a_secret_in_every_form() {
+        for (auth, name, text) in [
+            (Auth::Bearer, "authorization", "Bearer key"),
+            (Auth::XApiKey, "x-api-key", "key"),
+            (Auth::XGoogApiKey, "x-goog-api-key", "key"),
+        ] {
+            let (header, value) = presented(auth, "key").expect("a header");
+            assert_eq!((header.as_str(), value.as_bytes()), (name, text.as_bytes()));
+            assert!(value.is_sensitive());
+        }
+        assert!(matches!(presented(Auth::Bearer, "two\nlines"), Err(Lack::Broken(_))));
+    }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 
+pub(super) use super::heard::{Heard, heard};
 use crate::gates::egress::TunnelNote;
 use crate::gates::{CallVerdict, PastCall, Pending, ResultVerdict, ToolCall, ToolGates};
 use crate::gateway::{Access, Credential, Dialect, Gateway, Settings, Upstream};
@@ -161,9 +162,18 @@ pub(super) enum Reply {
 pub(super) struct Script {
     pub(super) replies: Mutex<VecDeque<Reply>>,
     pub(super) requests: Mutex<Vec<(Value, HeaderMap)>>,
+    /// Over which HTTP each of them came.
+    pub(super) versions: Mutex<Vec<Version>>,
 }
 
-async fn scripted(State(script): State<Arc<Script>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+impl Script {
+    /// The upstream's paths.
+    pub(super) fn router(self: &Arc<Self>) -> Router {
+        Router::new().route("/v1/{*path}", axum::routing::post(scripted)).with_state(Arc::clone(self))
+    }
+}
+
+async fn scripted(State(script): State<Arc<Script>>, version: Version, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).expect("the gateway sends JSON");
     let speech = super::speech::all().into_iter().find(|speech| body.get(speech.list).is_some());
     let broken_rule =
@@ -171,6 +181,7 @@ async fn scripted(State(script): State<Arc<Script>>, uri: Uri, headers: HeaderMa
     if let Some(wrong) = broken_rule(&body) {
         return (StatusCode::BAD_REQUEST, axum::Json(json!({"error": {"message": wrong}}))).into_response();
     }
+    script.versions.lock().expect("versions").push(version);
     script.requests.lock().expect("requests").push((body, headers));
     let reply = script.replies.lock().expect("replies").pop_front();
     let stream = [(header::CONTENT_TYPE, "text/event-stream")];
@@ -236,8 +247,13 @@ impl Stand {
         let script = Arc::new(Script::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base_url = format!("http://{}/v1/", listener.local_addr().expect("bound"));
-        let app = Router::new().route("/v1/{*path}", axum::routing::post(scripted)).with_state(Arc::clone(&script));
+        let app = script.router();
         tokio::spawn(async move { axum::serve(listener, app).await });
+        Self::before(script, base_url, dialect, settings)
+    }
+
+    /// Whose upstream is there already.
+    pub(super) fn before(script: Arc<Script>, base_url: String, dialect: Dialect, settings: Settings) -> Self {
         let gates = Arc::new(Gates::default());
         let gateway = Gateway::bind(settings, Arc::clone(&gates) as Arc<dyn ToolGates>).expect("a gateway");
         let running = gateway.clone();
@@ -348,56 +364,4 @@ pub(super) fn streamed(text: &str, calls: &[(&str, &str)]) -> String {
         "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}});
     out.push_str(&format!("data: {usage}\n\ndata: [DONE]\n\n"));
     out
-}
-
-/// What a client makes of a stream.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Heard {
-    pub(super) text: String,
-    /// Id, name, arguments.
-    pub(super) calls: Vec<(String, String, String)>,
-    pub(super) finish: Option<String>,
-    pub(super) usage: Option<Value>,
-    pub(super) error: Option<String>,
-    pub(super) done: bool,
-    pub(super) ids: Vec<String>,
-}
-
-/// Reads a stream as a simple client does.
-pub(super) fn heard(body: &str) -> Heard {
-    let mut heard = Heard::default();
-    for event in body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")) {
-        if event == "[DONE]" {
-            heard.done = true;
-            continue;
-        }
-        let chunk: Value = serde_json::from_str(event).expect("an event is JSON");
-        if let Some(error) = chunk["error"]["message"].as_str() {
-            heard.error = Some(error.to_owned());
-            continue;
-        }
-        let id = chunk["id"].as_str().unwrap_or_default().to_owned();
-        if !heard.ids.contains(&id) {
-            heard.ids.push(id);
-        }
-        if chunk["usage"].is_object() {
-            heard.usage = Some(chunk["usage"].clone());
-        }
-        let choice = &chunk["choices"][0];
-        heard.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
-        for piece in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
-            let index = usize::try_from(piece["index"].as_u64().expect("an index")).expect("small");
-            if heard.calls.len() <= index {
-                heard.calls.resize(index + 1, Default::default());
-            }
-            let call = &mut heard.calls[index];
-            call.0.push_str(piece["id"].as_str().unwrap_or_default());
-            call.1.push_str(piece["function"]["name"].as_str().unwrap_or_default());
-            call.2.push_str(piece["function"]["arguments"].as_str().unwrap_or_default());
-        }
-        if let Some(reason) = choice["finish_reason"].as_str() {
-            heard.finish = Some(reason.to_owned());
-        }
-    }
-    heard
 }
