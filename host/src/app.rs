@@ -84,6 +84,7 @@ impl App {
             workspaces: Workspaces::new(settings::workspaces(&config), &home),
             models: settings::models(&config),
             egress: config.egress.clone(),
+            hosted_tools: config.hosted_tools.clone(),
             places,
             home: home.clone(),
             settings: settings::pipeline(&config),

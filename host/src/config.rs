@@ -10,6 +10,7 @@
 
 mod check;
 mod egress;
+mod hosted;
 mod layer;
 mod named;
 mod settings;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::gateway::Egress;
+use crate::gateway::{Egress, HostedTools};
 
 pub use layer::{Flags, Origin, Problem, Shown};
 pub use named::{Agent, AgentKind, Credential, LabelRule, Model, Workspace, WorkspaceSource};
@@ -94,6 +95,8 @@ pub struct Config {
     pub agents: BTreeMap<String, Agent>,
     /// What agents may reach besides their models, where that is anything; the built-in ones too.
     pub egress: BTreeMap<String, Egress>,
+    /// Tools of their models' providers that agents may ask for, where that is anything.
+    pub hosted_tools: BTreeMap<String, HostedTools>,
     /// `[models.NAME]`.
     pub models: BTreeMap<String, Model>,
     /// `[workspaces.NAME]`.
@@ -178,6 +181,7 @@ impl Config {
         let config = Self {
             home: home.to_owned(),
             egress: egress::lists(&raw.agents, &mut add),
+            hosted_tools: hosted::lists(&raw.agents, &mut add),
             agents: named::agents(raw.agents, &mut add),
             models: named::models(raw.models, &mut add),
             workspaces: named::workspaces(raw.workspaces, &mut add),

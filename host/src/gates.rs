@@ -7,6 +7,7 @@ pub mod ask;
 pub mod egress;
 mod ending;
 mod held;
+mod hosted;
 pub mod keeper;
 mod likeness;
 pub mod running;
@@ -93,6 +94,11 @@ pub trait ToolGates: Send + Sync {
     /// Judges a declared plan: what is held is held before the first call runs, as one request. Verdicts are not
     /// permissions: each call is judged again when it is made, and finds the approval given here.
     fn judge_plan<'a>(&'a self, task: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>>;
+
+    /// Judges a tool that runs at the model's provider by its declaration, before it is offered to the model; `tool` is its
+    /// name at the gates. `None`: it must not be offered. A set of policies is asked once about the same declaration.
+    fn judge_hosted<'a>(&'a self, task: &'a TaskId, tool: &'a str, declaration: &'a Value)
+    -> Pending<'a, Option<Cleared<Value>>>;
 
     /// Judges what a tool answered.
     fn judge_result<'a>(

@@ -22,6 +22,7 @@ mod forwarded;
 pub(crate) mod fuzz;
 mod gemini;
 mod hook;
+mod hosted;
 mod inside;
 mod memory;
 mod messages;
@@ -55,6 +56,7 @@ pub use dialect::{Auth, Dialect};
 pub use egress::Egress;
 pub use egress::way::WayOut;
 pub use forwarded::{Forwarded, TooMany};
+pub use hosted::HostedTools;
 pub use record::Mask;
 pub use said::Said;
 pub use transport::HttpVersion;
@@ -306,6 +308,13 @@ impl Access {
         shared.ways.insert(key, Arc::new(Way::new(task, egress, &shared.settings.egress)));
         self.guard.way = Some(key);
         WayOut { secret: Some(secret), environment }
+    }
+
+    /// Lets the task's agent ask for these hosted tools. To be called once, before the agent starts.
+    pub fn let_ask_for(&self, hosted: HostedTools) {
+        if let Some(session) = self.guard.shared.sessions.of(&self.guard.key) {
+            drop(session.hosted.set(hosted));
+        }
     }
 
     /// Records what the task and its model say to each other, where that is switched on. To be called once, before the

@@ -31,7 +31,7 @@ use crate::executor::workspace::{Changes, Lease, WorkspaceError, Workspaces};
 use crate::executor::{Control, Ended, Executor, StopReason};
 use crate::gates::keeper::Gatekeeper;
 use crate::gates::running::Running;
-use crate::gateway::{Egress, Gateway, Upstream};
+use crate::gateway::{Egress, Gateway, HostedTools, Upstream};
 use crate::id::TaskId;
 use crate::policy::Policies;
 use crate::store::tasks::Patch;
@@ -83,6 +83,8 @@ pub struct Parts {
     pub models: BTreeMap<String, Upstream>,
     /// What agents may reach besides, where that is anything.
     pub egress: BTreeMap<String, Egress>,
+    /// Tools of their models' providers that agents may ask for, where that is anything.
+    pub hosted_tools: BTreeMap<String, HostedTools>,
     /// Told when a place may be free.
     pub places: Arc<Notify>,
     /// CODA_HOME.

@@ -13,6 +13,7 @@ mod faults;
 mod genie;
 mod guest;
 mod hook;
+mod hosted;
 mod hostile;
 mod identity;
 mod inbox;

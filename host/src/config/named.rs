@@ -118,6 +118,9 @@ pub(super) struct RawAgent {
     #[serde(default)]
     pub(super) allow_hosts: Vec<String>,
     pub(super) allow_private: Option<bool>,
+    /// Read by `hosted`.
+    #[serde(default)]
+    pub(super) hosted_tools: Vec<String>,
 }
 
 impl RawAgent {
@@ -125,6 +128,7 @@ impl RawAgent {
     fn is_only_egress(&self) -> bool {
         let says = self.kind.is_some() || self.command.is_some() || self.model.is_some() || self.idle_s.is_some();
         let bounds = self.max_hold_s.is_some() || self.task_tokens.is_some() || self.task_cost_usd.is_some();
+        let says = says || !self.hosted_tools.is_empty();
         !says && !bounds && self.arguments.is_empty() && self.env.is_empty() && !self.allow_hosts.is_empty()
     }
 }

@@ -54,6 +54,7 @@ const NAMED: &str = r#"
 #model = "main"              # which [models.NAME] the gateway sends it to
 #env = { }                   # more environment; never secrets, agents can read it
 #allow_hosts = ["pypi.org"]  # what it may reach besides, over TLS through the gateway (docs/agents.md)
+#hosted_tools = ["web_search*"]   # tools of its model's provider that policies may allow it (docs/agents.md)
 
 #[models.main]
 #base_url = "https://models.example.com/v1"

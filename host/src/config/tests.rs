@@ -142,6 +142,21 @@ fn a_list_of_hosts_is_read_when_the_server_starts() {
 }
 
 #[test]
+fn a_list_of_hosted_tools_is_read_when_the_server_starts() {
+    let agent = "[agents.claude]\nmodel = \"m\"\n[models.m]\ndialect = \"messages\"\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n";
+    let config =
+        read(&agent.replace("model = \"m\"\n[", "model = \"m\"\nhosted_tools = [\"web_search*\"]\n["), &[], &Flags::default());
+    assert!(config.expect("right").hosted_tools.contains_key("claude"));
+    assert!(read(agent, &[], &Flags::default()).expect("right").hosted_tools.is_empty());
+    let problem = only_problem("[agents.hermes]\nhosted_tools = [\"*\"]\n");
+    assert_eq!((problem.key.as_str(), problem.line), ("agents.hermes.hosted_tools", Some(2)));
+    assert_eq!(
+        only_problem("[agents.runbook]\nallow_hosts = [\"pypi.org\"]\nhosted_tools = [\"web_search*\"]\n").key,
+        "agents.runbook"
+    );
+}
+
+#[test]
 fn what_init_writes_reads_back_as_the_defaults() {
     let defaults = read("", &[], &Flags::default()).expect("right");
     let plain = read(&commented(None, None), &[], &Flags::default()).expect("right");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::ask::{Ask, ask_call, item_of, merge_demands, refusal};
@@ -75,6 +76,18 @@ impl ToolGates for Gatekeeper {
                 tracing::error!(task.id = %task, error = %e, "a plan could not be judged");
                 Err("refused: coda could not record the decision; try again later".into())
             })
+        })
+    }
+
+    fn judge_hosted<'a>(
+        &'a self,
+        task: &'a TaskId,
+        tool: &'a str,
+        declaration: &'a Value,
+    ) -> Pending<'a, Option<Cleared<Value>>> {
+        Box::pin(async move {
+            let running = self.running(task)?;
+            self.judge_declared_tool(&running, tool, declaration).await
         })
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::hosted::HostedVerdicts;
 use crate::env;
 use crate::executor::Control;
 use crate::id::ApprovalId;
@@ -24,6 +25,8 @@ pub struct Running {
     seq: AtomicU64,
     /// How many calls wait; a tokio mutex because the state change is stored while it is held.
     pub(super) held: tokio::sync::Mutex<u32>,
+    /// What policies said of hosted tools; a tokio mutex because it is held while they judge.
+    pub(super) hosted: tokio::sync::Mutex<HostedVerdicts>,
     parked: Mutex<Vec<ApprovalId>>,
     question: Mutex<Option<String>>,
 }
@@ -43,6 +46,7 @@ impl Running {
             usage,
             seq,
             held: tokio::sync::Mutex::new(0),
+            hosted: tokio::sync::Mutex::default(),
             parked: Mutex::default(),
             question: Mutex::default(),
         }

@@ -20,12 +20,12 @@ pub(in crate::gateway) use writer::{Source, Writer};
 use serde_json::{Value, json};
 
 use super::Repairs;
-use super::dialect::{self, Intact, Malformed, malformed};
+use super::dialect::{self, Clearing, Intact, Malformed, malformed};
+use super::hosted::Expected;
 use super::memory::Round;
 use super::model::{Draft, Message};
 use super::outbound::{Outbound, Passage};
-use super::session::Session;
-use crate::gates::{Pending, ToolGates};
+use crate::gates::Pending;
 
 impl dialect::Question for Request {
     fn stream(&self) -> bool {
@@ -36,15 +36,15 @@ impl dialect::Question for Request {
         "/chat/completions".into()
     }
 
-    fn compose<'a>(&'a self, session: &'a Session, gates: &'a dyn ToolGates) -> Pending<'a, Outbound> {
-        Box::pin(history::compose(self, session, gates))
+    fn compose<'a>(&'a self, by: Clearing<'a>) -> Pending<'a, Outbound> {
+        Box::pin(history::compose(self, by.session, by.gates))
     }
 
-    fn round(&self, round: &Round) -> Vec<Passage> {
-        history::round(round)
+    fn round<'a>(&'a self, round: &'a Round, _: Clearing<'a>) -> Pending<'a, Vec<Passage>> {
+        Box::pin(std::future::ready(history::round(round)))
     }
 
-    fn answer(&self, repairs: &Repairs) -> Box<dyn dialect::Answer> {
+    fn answer(&self, repairs: &Repairs, _: &Expected) -> Box<dyn dialect::Answer> {
         let writer = writer::Writer::new(self.stream, repairs.fix_finish_reason);
         let source = writer::Source::Stream(reader::StreamReader::default());
         Box::new(Answer { source, writer, repairs: *repairs })

@@ -6,7 +6,8 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::memory::Round;
+use super::hosted::{Answered, Declaration, Expected, Offered};
+use super::memory::{Round, Screened};
 use super::model::{Draft, Message};
 use super::outbound::{Outbound, Passage};
 use super::session::Session;
@@ -155,6 +156,17 @@ pub(in crate::gateway) enum Intact {
     No,
 }
 
+/// By what the parts of a request get their clearance.
+#[derive(Clone, Copy)]
+pub(in crate::gateway) struct Clearing<'a> {
+    /// The task, with what is remembered of it.
+    pub(in crate::gateway) session: &'a Session,
+    /// Who judges.
+    pub(in crate::gateway) gates: &'a dyn ToolGates,
+    /// The hosted tools of this request.
+    pub(in crate::gateway) offered: &'a Offered,
+}
+
 /// A request of an agent for a model's turn.
 pub(in crate::gateway) trait Question: Send + Sync {
     /// Whether the answer is to be a stream.
@@ -168,15 +180,20 @@ pub(in crate::gateway) trait Question: Send + Sync {
         &[]
     }
 
-    /// The request as it may leave: results screened, refused calls put back, the envelope in its place. Takes as long as
-    /// the verdicts on new results take.
-    fn compose<'a>(&'a self, session: &'a Session, gates: &'a dyn ToolGates) -> Pending<'a, Outbound>;
+    /// The hosted tools that the agent declares, of those that can be offered at all.
+    fn hosted(&self) -> &[Declaration] {
+        &[]
+    }
 
-    /// A message all of whose calls were refused, as the upstream sent it, and the refusals.
-    fn round(&self, round: &Round) -> Vec<Passage>;
+    /// The request as it may leave: results screened, refused calls put back, the envelope in its place, of hosted tools
+    /// those that are offered. Takes as long as the verdicts on new results take.
+    fn compose<'a>(&'a self, by: Clearing<'a>) -> Pending<'a, Outbound>;
 
-    /// An answer to be made.
-    fn answer(&self, repairs: &Repairs) -> Box<dyn Answer>;
+    /// A message all of whose calls were refused, as the agent has it, and the refusals.
+    fn round<'a>(&'a self, round: &'a Round, by: Clearing<'a>) -> Pending<'a, Vec<Passage>>;
+
+    /// An answer to be made, in which these hosted tools may show.
+    fn answer(&self, repairs: &Repairs, expected: &Expected) -> Box<dyn Answer>;
 }
 
 /// One answer in the making, though it may take several of the upstream's. It reads what the upstream says and writes what
@@ -197,8 +214,20 @@ pub(in crate::gateway) trait Answer: Send {
     /// The stream has ended: its message, if it is complete.
     fn end(&mut self) -> Result<Message, Malformed>;
 
-    /// The upstream's answer is one document.
+    /// The upstream's answer is one document. Where something in it is unjudged, `end` gives its message afterwards.
     fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed>;
+
+    /// What a hosted tool answered and nobody has judged, if there is anything: nothing of it has gone on. Asked after every
+    /// event, until there is none.
+    fn unjudged(&self) -> Option<Answered> {
+        None
+    }
+
+    /// Puts the verdict on it into effect; gives what goes on now.
+    fn judged(&mut self, verdict: Screened) -> String {
+        let _ = verdict;
+        String::new()
+    }
 
     /// The message's calls were all refused: its text is the agent's, its calls are not.
     fn set_aside(&mut self, message: &Message) -> String;

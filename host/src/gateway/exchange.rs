@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
-use super::dialect::{Answer, Intact, Malformed, Question};
+use super::dialect::{Answer, Clearing, Intact, Malformed, Question};
 use super::failure::Failure;
 use super::memory::{Hash, Refused, Round, Splice};
 use super::meter::Meter;
@@ -79,8 +79,10 @@ impl Exchange {
     }
 
     async fn write(&self) -> Result<Keep, Failure> {
-        let mut outbound = self.request.compose(&self.session, &*self.shared.gates).await;
-        let mut answer = self.request.answer(&self.settings().repairs);
+        let offered = self.session.offer(&*self.shared.gates, self.request.hosted()).await;
+        let by = Clearing { session: &self.session, gates: &*self.shared.gates, offered: &offered };
+        let mut outbound = self.request.compose(by).await;
+        let mut answer = self.request.answer(&self.settings().repairs, &offered.expected);
         let mut rounds: Vec<Round> = Vec::new();
         loop {
             let (gates, task) = (&self.shared.gates, &self.session.task);
@@ -101,7 +103,7 @@ impl Exchange {
             }
             self.pass(answer.set_aside(&message));
             let round = Round { text: message.text, wire: message.wire, refused };
-            self.request.round(&round).into_iter().for_each(|passage| outbound.push(passage));
+            self.request.round(&round, by).await.into_iter().for_each(|passage| outbound.push(passage));
             rounds.push(round);
             if rounds.len() > self.settings().max_continuations as usize {
                 let words =
@@ -165,7 +167,11 @@ impl Exchange {
             body.extend_from_slice(&bytes);
             self.check_size(body.len())?;
         }
-        answer.whole(&body).map_err(broken)
+        let message = answer.whole(&body).map_err(broken)?;
+        match self.screen_hosted(answer).await {
+            0 => Ok(message),
+            _ => answer.end().map_err(broken),
+        }
     }
 
     async fn read_stream(&self, reply: &mut Reply, answer: &mut dyn Answer, heard: &mut Heard) -> Result<Message, Failure> {
@@ -190,12 +196,24 @@ impl Exchange {
             for event in events {
                 self.meter.event(&event);
                 self.pass(answer.event(&event).map_err(broken)?);
+                self.screen_hosted(answer).await;
             }
             if bytes.is_none() {
                 break;
             }
         }
         answer.end().map_err(broken)
+    }
+
+    /// Judges what hosted tools answered as any tool's result, before the agent has it. Gives how many there were.
+    async fn screen_hosted(&self, answer: &mut dyn Answer) -> usize {
+        let mut judged = 0;
+        while let Some(found) = answer.unjudged() {
+            let verdict = self.session.screen_found(&*self.shared.gates, &found).await;
+            self.pass(answer.judged(verdict));
+            judged += 1;
+        }
+        judged
     }
 
     /// Whether the answer comes in the form that was asked for.

@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use serde_json::json;
 
 use super::dialect::{Answer, Dialect, Incoming, Intact};
+use super::hosted::Expected;
 use super::model::Message;
 use super::{Repairs, sse};
 use crate::fuzzing::Input;
@@ -29,7 +30,7 @@ fn answer(dialect: Dialect) -> Box<dyn Answer> {
     let body = json!({"messages": [], "input": [], "contents": [], "stream": true});
     let (headers, target, repairs) = (&HeaderMap::new(), "m:streamGenerateContent?alt=sse", Repairs::default());
     let question = dialect.parse(Incoming { body, headers, target, repairs }).expect("a request for a stream");
-    question.answer(&repairs)
+    question.answer(&repairs, &Expected::default())
 }
 
 /// What goes on at once, and the message, if the stream is one.

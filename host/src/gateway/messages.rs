@@ -1,12 +1,14 @@
 //! The dialect Anthropic Messages, streaming and not. All that the gateway knows of its wire form is here:
 //!
-//! - `request`: what the agent asks, without hosted tools;
+//! - `request`: what the agent asks, of hosted tools those that are offered;
+//! - `hosted`: blocks of tools that run at the provider, where these are offered;
 //! - `repair`: a history as strict upstreams want it;
 //! - `history`: the agent's messages as the upstream may read them: results screened, refused calls put back;
 //! - `reader`: what the model answers, block by block: held from the first `tool_use` on;
 //! - `writer`: what the agent gets: blocks as they came, numbered anew where one is missing.
 
 mod history;
+mod hosted;
 mod reader;
 mod repair;
 mod request;
@@ -58,7 +60,7 @@ fn kind(block: &Value) -> &str {
     block.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Blocks of tools that run at the provider: none is offered, so none is of this conversation.
+/// Blocks of tools that run at the provider: of those that are not offered, none is of this conversation.
 fn is_hosted(kind: &str) -> bool {
     matches!(kind, "server_tool_use" | "mcp_tool_use") || (kind.ends_with("_tool_result") && kind != "tool_result")
 }

@@ -1,11 +1,13 @@
 //! The dialect OpenAI Responses, streaming and not. All that the gateway knows of its wire form is here:
 //!
-//! - `request`: what the agent asks, without hosted tools, and without what refers to a history kept elsewhere;
+//! - `request`: what the agent asks, of hosted tools those that are offered, and without what refers to a history kept elsewhere;
 //! - `history`: the agent's items as the upstream may read them: outputs screened, refused calls put back;
+//! - `hosted`: items of tools that run at the provider, where these are offered;
 //! - `reader`: what the model answers, item by item: held from the first call on;
 //! - `writer`: what the agent gets: items as they came, numbered anew where one is missing.
 
 mod history;
+mod hosted;
 mod reader;
 mod repair;
 mod request;
@@ -53,7 +55,7 @@ fn is_speech(kind: &str) -> bool {
     matches!(kind, "reasoning" | "compaction" | "compaction_summary" | "context_compaction")
 }
 
-/// Items of tools that run at the provider, or that are not offered: none is of this conversation.
+/// Items of tools that run at the provider: of those that are not offered, none is of this conversation.
 fn is_hosted(kind: &str) -> bool {
     let known = ["mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "tool_search_output", "shell_call_output"];
     let more = ["apply_patch_call_output", "computer_call_output"];

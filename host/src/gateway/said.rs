@@ -4,7 +4,9 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::Repairs;
-use super::dialect::{Dialect, Incoming};
+use super::dialect::{Answer, Dialect, Incoming};
+use super::hosted::Expected;
+use super::memory::Screened;
 use super::model::Message;
 use super::replay::{MESSAGES, Recorded};
 use super::sse;
@@ -40,9 +42,10 @@ impl Recorded {
         let (headers, repairs) = (HeaderMap::new(), Repairs::default());
         let target = self.path.strip_prefix("/models/").unwrap_or_default();
         let question = dialect.parse(Incoming { body, headers: &headers, target, repairs }).ok()?;
-        let mut reading = question.answer(&repairs);
+        let mut reading = question.answer(&repairs, &Expected::all(question.hosted()));
         if !answer.stream {
-            return reading.whole(answer.body.as_bytes()).ok();
+            let message = reading.whole(answer.body.as_bytes()).ok()?;
+            return if reading.unjudged().is_none() { Some(message) } else { passed_over(&mut *reading).end().ok() };
         }
         let mut parser = sse::Parser::default();
         let mut events = parser.push(answer.body.as_bytes()).ok()?;
@@ -53,7 +56,16 @@ impl Recorded {
                 break;
             }
             reading.event(&event).ok()?;
+            passed_over(&mut *reading);
         }
         reading.end().ok()
     }
+}
+
+/// Without what hosted tools answered: that is neither the model's words nor a call.
+fn passed_over(reading: &mut dyn Answer) -> &mut dyn Answer {
+    while reading.unjudged().is_some() {
+        reading.judged(Screened::Withhold(String::new()));
+    }
+    reading
 }

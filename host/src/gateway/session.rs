@@ -8,9 +8,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
+use super::hosted::{Answered, Declaration, HostedTools, Offered};
 use super::memory::{Hash, Results, Screened, Splices, hash};
 use super::record::Recorder;
 use super::released::Released;
+use super::results::NO_TEXT;
 use super::turn::{Reader, Turn};
 use super::upstream::Line;
 use crate::gates::{ResultVerdict, ToolGates};
@@ -65,6 +67,8 @@ pub(in crate::gateway) struct Session {
     pub(in crate::gateway) splices: Splices,
     /// What the hooks of its agent need not ask about again.
     pub(in crate::gateway) released: Released,
+    /// Hosted tools that its agent may ask for, if any.
+    pub(in crate::gateway) hosted: OnceLock<HostedTools>,
     /// Where its model traffic is written, if that is recorded.
     pub(in crate::gateway) recorder: OnceLock<Arc<Recorder>>,
     /// Cancelled when the access is closed.
@@ -110,6 +114,7 @@ impl Session {
             line,
             splices: Splices::new(settings.max_remembered_refusals),
             released: Released::new(settings.max_remembered_results, Duration::from_secs(settings.hook_match_s)),
+            hosted: OnceLock::new(),
             recorder: OnceLock::new(),
             closed: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(settings.max_requests.max(1))),
@@ -148,15 +153,32 @@ impl Session {
         }
     }
 
+    /// The hosted tools of a request that may be offered to its model.
+    pub(in crate::gateway) async fn offer(&self, gates: &dyn ToolGates, declared: &[Declaration]) -> Offered {
+        match self.hosted.get() {
+            Some(listed) => Offered::judge(gates, &self.task, listed, declared).await,
+            None => Offered::default(),
+        }
+    }
+
+    /// What may be read of a hosted tool's answer. One that can't be judged may not. Agents send these back without ids, so
+    /// that one is known by its tool and content.
+    pub(in crate::gateway) async fn screen_found(&self, gates: &dyn ToolGates, found: &Answered) -> Screened {
+        let Some(text) = &found.text else { return Screened::Withhold(format!("withheld by coda: {NO_TEXT}")) };
+        let judged = || judged(gates, &self.task, &found.id, &found.tool, text);
+        self.results.cell(&found.tool, text).get_or_init(judged).await.clone()
+    }
+
     /// What the model may read of a tool's result. Judged at its first appearance, remembered afterwards.
     pub(in crate::gateway) async fn screen(&self, gates: &dyn ToolGates, call_id: &str, tool: &str, content: &str) -> Screened {
-        let cell = self.results.cell(call_id, content);
-        let verdict = cell.get_or_init(|| async {
-            match gates.judge_result(&self.task, call_id, tool, content.to_owned()).await {
-                ResultVerdict::Deliver(text) => Screened::Deliver(text),
-                ResultVerdict::Withhold { message } => Screened::Withhold(message),
-            }
-        });
-        verdict.await.clone()
+        let judged = || judged(gates, &self.task, call_id, tool, content);
+        self.results.cell(call_id, content).get_or_init(judged).await.clone()
+    }
+}
+
+async fn judged(gates: &dyn ToolGates, task: &TaskId, call_id: &str, tool: &str, content: &str) -> Screened {
+    match gates.judge_result(task, call_id, tool, content.to_owned()).await {
+        ResultVerdict::Deliver(text) => Screened::Deliver(text),
+        ResultVerdict::Withhold { message } => Screened::Withhold(message),
     }
 }

@@ -11,6 +11,7 @@ mod hermes;
 mod holds;
 mod hooks;
 mod http2;
+mod hosted;
 mod inside;
 mod properties;
 mod readers;

@@ -74,6 +74,9 @@ impl Pipeline {
             Some(egress) => access.let_out(egress.clone()),
             None => WayOut::default(),
         };
+        if let Some(hosted) = self.0.parts.hosted_tools.get(&task.agent) {
+            access.let_ask_for(hosted.clone());
+        }
         let secrets: Vec<String> = std::iter::once(access.token.clone()).chain(secrets).chain(way_out.secret).collect();
         access.record(&task_dir.join(TRAFFIC), task.attempt, executor::text_mask(&secrets));
         let launch = Launch {

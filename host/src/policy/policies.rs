@@ -173,6 +173,12 @@ impl Policies {
         })))
     }
 
+    /// Generation of the set that is live now; `None` where none is.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.0.live.load().as_ref().map(|live| live.generation)
+    }
+
     /// Judges an event by the set that is live now. Never fails: what cannot be judged is denied.
     pub async fn judge(&self, event: Event) -> Judgment {
         let gate = event.gate();

@@ -4,12 +4,12 @@
 use serde_json::{Map, Value};
 
 use super::{Writer, history, parts, repair};
-use crate::gates::{Pending, ToolGates};
+use crate::gates::Pending;
 use crate::gateway::Repairs;
-use crate::gateway::dialect::{Answer, Incoming, Question};
+use crate::gateway::dialect::{Answer, Clearing, Incoming, Question};
+use crate::gateway::hosted::Expected;
 use crate::gateway::memory::Round;
 use crate::gateway::outbound::{Outbound, Passage};
-use crate::gateway::session::Session;
 
 /// Fields of a part that may pass.
 const PART: [&str; 9] = [
@@ -73,15 +73,15 @@ impl Question for Request {
         }
     }
 
-    fn compose<'a>(&'a self, session: &'a Session, gates: &'a dyn ToolGates) -> Pending<'a, Outbound> {
-        Box::pin(history::compose(self, session, gates))
+    fn compose<'a>(&'a self, by: Clearing<'a>) -> Pending<'a, Outbound> {
+        Box::pin(history::compose(self, by.session, by.gates))
     }
 
-    fn round(&self, round: &Round) -> Vec<Passage> {
-        history::round(round)
+    fn round<'a>(&'a self, round: &'a Round, _: Clearing<'a>) -> Pending<'a, Vec<Passage>> {
+        Box::pin(std::future::ready(history::round(round)))
     }
 
-    fn answer(&self, _: &Repairs) -> Box<dyn Answer> {
+    fn answer(&self, _: &Repairs, _: &Expected) -> Box<dyn Answer> {
         Box::new(Writer::new(self.stream))
     }
 }

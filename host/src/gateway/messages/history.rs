@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::hosted::{as_left, found, quoted, withheld};
 use super::{Request, call_block, kind, repair};
-use crate::gates::ToolGates;
+use crate::gateway::dialect::Clearing;
 use crate::gateway::memory::{Refused, Round, Screened, Splice};
 use crate::gateway::outbound::{Form, Outbound, Passage};
 use crate::gateway::results::{self, UNKNOWN_TOOL};
-use crate::gateway::session::Session;
 use crate::gateway::stand_in;
 use crate::gateway::units::{self, Kinds};
 use crate::policy::{Exempt, Reason};
@@ -21,10 +21,11 @@ const FORM: Form = Form { messages: "messages", model: Some("model") };
 const KINDS: Kinds = Kinds { is_call: |block| kind(block) == "tool_use", is_same };
 
 /// The request as it may leave.
-pub(super) async fn compose(request: &Request, session: &Session, gates: &dyn ToolGates) -> Outbound {
-    let mut outbound = Outbound::new(Exempt::because(Reason::SystemPrompt, request.frame.clone()), FORM);
-    let mut messages = request.messages.clone();
-    stand_in::put(said_by_user(&mut messages), &session.envelope);
+pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
+    let mut outbound = Outbound::new(Exempt::because(Reason::SystemPrompt, request.frame(by.offered)), FORM);
+    let mut messages = repair::repaired(request.messages.clone(), &request.repairs, &by.offered.expected);
+    with_quotations(&mut messages, by).await;
+    stand_in::put(said_by_user(&mut messages), &by.session.envelope);
     let mut tools: HashMap<String, String> = HashMap::new();
     let mut used: Vec<Arc<Splice>> = Vec::new();
     // Refusals of the calls in the message before.
@@ -34,13 +35,13 @@ pub(super) async fn compose(request: &Request, session: &Session, gates: &dyn To
             "assistant" => {
                 settle(&mut outbound, &mut owed);
                 tools.extend(tool_names(message));
-                owed = push_assistant(&mut outbound, message, session, &mut used);
+                owed = push_assistant(&mut outbound, message, by, &mut used).await;
             }
             "user" => {
                 let mut parts = std::mem::take(&mut owed);
                 for block in message["content"].as_array().into_iter().flatten() {
                     parts.push(match kind(block) {
-                        "tool_result" => screened(block, &tools, session, gates).await,
+                        "tool_result" => screened(block, &tools, by).await,
                         _ => Passage::Exempt(Exempt::because(Reason::UserText, block.clone())),
                     });
                 }
@@ -80,7 +81,7 @@ fn settle(outbound: &mut Outbound, owed: &mut Vec<Passage>) {
 }
 
 /// A result with nothing in it but what was cleared. Fields that are not known do not pass.
-async fn screened(block: &Value, tools: &HashMap<String, String>, session: &Session, gates: &dyn ToolGates) -> Passage {
+async fn screened(block: &Value, tools: &HashMap<String, String>, by: Clearing<'_>) -> Passage {
     let id = block["tool_use_id"].as_str().unwrap_or_default();
     let frame = |content: String| {
         let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
@@ -97,7 +98,7 @@ async fn screened(block: &Value, tools: &HashMap<String, String>, session: &Sess
         return Passage::Own(frame(text));
     }
     let tool = tools.get(id).map_or(UNKNOWN_TOOL, String::as_str);
-    match session.screen(gates, id, tool, &text).await {
+    match by.session.screen(by.gates, id, tool, &text).await {
         Screened::Deliver(cleared) => Passage::Judged(cleared.wrap(frame)),
         Screened::Withhold(message) => Passage::Own(frame(message)),
     }
@@ -118,13 +119,15 @@ fn text_of(message: &Value) -> String {
 }
 
 /// A message of the model's, with what was refused before it and beside it. Gives the refusals that follow it.
-fn push_assistant(outbound: &mut Outbound, message: &Value, session: &Session, used: &mut Vec<Arc<Splice>>) -> Vec<Passage> {
+async fn push_assistant(outbound: &mut Outbound, message: &Value, by: Clearing<'_>, used: &mut Vec<Arc<Splice>>) -> Vec<Passage> {
     let call_ids = repair::call_ids(message);
-    let Some(splice) = session.splices.find(&call_ids, &text_of(message), used) else {
-        outbound.push(Passage::model(message.clone()));
+    let Some(splice) = by.session.splices.find(&call_ids, &text_of(message), used) else {
+        outbound.push(by_model(message, by).await);
         return Vec::new();
     };
-    splice.rounds.iter().flat_map(round).for_each(|passage| outbound.push(passage));
+    for earlier in &splice.rounds {
+        round(earlier, by).await.into_iter().for_each(|passage| outbound.push(passage));
+    }
     let mut message = message.clone();
     let units = message["content"].as_array().cloned().unwrap_or_default();
     let mut units = units::without_rounds(units, &splice.rounds, KINDS);
@@ -136,7 +139,7 @@ fn push_assistant(outbound: &mut Outbound, message: &Value, session: &Session, u
         units.push(json!({"type": "text", "text": repair::PLACEHOLDER}));
     }
     message["content"] = units.into();
-    outbound.push(Passage::model(message));
+    outbound.push(by_model(&message, by).await);
     let owed = refusals(&splice.beside).collect();
     used.push(splice);
     owed
@@ -159,10 +162,58 @@ fn is_same(block: &Value, sent: &Value) -> bool {
         }
 }
 
-/// A message all of whose calls were refused, as the upstream sent it, and the refusals.
-pub(super) fn round(round: &Round) -> Vec<Passage> {
+/// A message of the model's. What hosted tools answered in it is judged as any tool's result.
+async fn by_model(message: &Value, by: Clearing<'_>) -> Passage {
+    let blocks = message["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !blocks.iter().any(|block| found(block, &by.offered.expected).is_some()) {
+        return Passage::model(message.clone());
+    }
+    let mut shell = message.as_object().cloned().unwrap_or_default();
+    shell.remove("content");
+    let mut parts = Vec::new();
+    for block in blocks {
+        parts.push(answered(block, by).await);
+    }
+    Passage::Parts { shell, key: "content", parts }
+}
+
+/// A block of the model's. Of a hosted tool's answer that was judged otherwise than it stands here, as much as can be said.
+async fn answered(block: &Value, by: Clearing<'_>) -> Passage {
+    let Some(found) = found(block, &by.offered.expected) else { return Passage::model(block.clone()) };
+    let Screened::Deliver(cleared) = by.session.screen_found(by.gates, &found).await else {
+        return Passage::Own(withheld(block));
+    };
+    match as_left(block, cleared.get()) {
+        Some(left) => Passage::Judged(cleared.wrap(|_| left)),
+        None => Passage::Own(withheld(block)),
+    }
+}
+
+/// Quotations of hosted tools' answers stay where they may be read as they are.
+async fn with_quotations(messages: &mut [Value], by: Clearing<'_>) {
+    for message in messages.iter_mut().filter(|message| message["role"] == "assistant") {
+        let Some(blocks) = message["content"].as_array_mut() else { continue };
+        for block in blocks {
+            let Some(Value::Array(citations)) = block.get_mut("citations") else { continue };
+            for citation in std::mem::take(citations) {
+                if stays(&citation, by).await {
+                    citations.push(citation);
+                }
+            }
+        }
+    }
+}
+
+async fn stays(citation: &Value, by: Clearing<'_>) -> bool {
+    let Some(found) = quoted(citation, &by.offered.expected) else { return true };
+    let verdict = by.session.screen_found(by.gates, &found).await;
+    matches!(verdict, Screened::Deliver(cleared) if Some(cleared.get()) == found.text.as_ref())
+}
+
+/// A message all of whose calls were refused, as the agent has it, and the refusals.
+pub(super) async fn round(round: &Round, by: Clearing<'_>) -> Vec<Passage> {
     let message = json!({"role": "assistant", "content": units::of(round)});
-    vec![Passage::model(message), by_user(refusals(&round.refused).collect())]
+    vec![by_model(&message, by).await, by_user(refusals(&round.refused).collect())]
 }
 
 /// The refusals, as results of the calls.

@@ -2,10 +2,17 @@
 //! held until the answer is complete. What the reader does not understand is an error where another reader might take
 //! it for a call, and goes on where not.
 
+mod hosted;
+
+use std::collections::VecDeque;
+
+use hosted::{Unjudged, hosted_input};
 use serde_json::{Map, Value};
 
+use super::hosted::{is_expected, quoted};
 use super::{call_block, is_hosted, kind};
 use crate::gateway::dialect::{Malformed, malformed};
+use crate::gateway::hosted::Expected;
 use crate::gateway::model::{Draft, Message, Tokens, resembles_call, typed_event, unique_object};
 
 /// More blocks in one message are an error.
@@ -26,6 +33,16 @@ pub(super) struct Reading {
     holding: bool,
     /// Events that are held, as they came.
     pub(super) held: Vec<Event>,
+    /// Hosted tools that may show.
+    expected: Expected,
+    /// What came of them and has no verdict yet.
+    unjudged: VecDeque<Unjudged>,
+    /// The event that it came in.
+    waiting: Option<Event>,
+    /// Whether a verdict left something of that event out.
+    altered: bool,
+    /// Whether a verdict left something of the answer out.
+    pub(super) changed: bool,
     /// The event with the reason to stop.
     pub(super) stop: Option<Event>,
     usage: Map<String, Value>,
@@ -48,6 +65,15 @@ impl Event {
 }
 
 impl Reading {
+    /// Of an answer in which these hosted tools may show.
+    pub(super) fn expecting(expected: Expected) -> Self {
+        Self { expected, ..Self::default() }
+    }
+
+    pub(super) fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
     /// Takes one event and gives it back where it goes on at once.
     pub(super) fn event(&mut self, data: &str) -> Result<Option<Event>, Malformed> {
         if self.done {
@@ -86,11 +112,20 @@ impl Reading {
             }
             _ => {}
         }
-        if self.holding {
-            self.held.push(event);
+        if !self.unjudged.is_empty() {
+            self.waiting = Some(event);
             return Ok(None);
         }
-        Ok(Some(event))
+        Ok(self.pass(event))
+    }
+
+    /// The event, if it goes on at once.
+    fn pass(&mut self, event: Event) -> Option<Event> {
+        if self.holding {
+            self.held.push(event);
+            return None;
+        }
+        Some(event)
     }
 
     fn begin(&mut self, event: &Value) -> Result<(), Malformed> {
@@ -125,11 +160,18 @@ impl Reading {
                     return malformed(format!("the upstream model made more than {MAX_CALLS} calls"));
                 }
                 let id = block.get("id").and_then(Value::as_str).unwrap_or_default();
-                if id.is_empty() || self.blocks.iter().any(|b| kind(b) == "tool_use" && b["id"] == id) {
+                if id.is_empty() || self.blocks.iter().any(|b| matches!(kind(b), "tool_use" | "server_tool_use") && b["id"] == id)
+                {
                     return malformed("the upstream model made a call without an id of its own");
                 }
+                let hosted = serde_json::json!({"type": "server_tool_use", "name": block.get("name")});
+                if is_expected(&hosted, &self.expected) {
+                    return malformed("the upstream model wants the agent to run a tool that runs at the provider");
+                }
             }
-            "text" | "thinking" | "redacted_thinking" => {}
+            "text" => self.take_quotations(&block),
+            "thinking" | "redacted_thinking" => {}
+            hosted if is_hosted(hosted) && is_expected(&block, &self.expected) => self.take_hosted(&block)?,
             hosted if is_hosted(hosted) => {
                 return malformed(format!("the upstream model used a tool that nobody offered: {}", short(hosted)));
             }
@@ -153,9 +195,12 @@ impl Reading {
         let text = |key: &str| delta.get(key).and_then(Value::as_str).unwrap_or_default();
         let block = &mut self.blocks[at];
         match (kind(block), kind(delta)) {
-            ("tool_use", "input_json_delta") => self.inputs[at].push_str(text("partial_json")),
+            ("tool_use" | "server_tool_use", "input_json_delta") => self.inputs[at].push_str(text("partial_json")),
             ("tool_use", other) | (_, other @ ("input_json_delta" | "")) => {
                 return malformed(format!("the upstream model sent a piece in the wrong place: {}", short(other)));
+            }
+            (hosted, other) if is_hosted(hosted) => {
+                return malformed(format!("the upstream model sent a hosted tool's answer in pieces: {}", short(other)));
             }
             (_, "text_delta") => append(block, "text", text("text")),
             (_, "thinking_delta") => append(block, "thinking", text("thinking")),
@@ -166,6 +211,9 @@ impl Reading {
                 }
                 if let (Some(all), Some(one)) = (block["citations"].as_array_mut(), delta.get("citation")) {
                     all.push(one.clone());
+                    if quoted(one, &self.expected).is_some() {
+                        self.unjudged.push_back(Unjudged::Quotation(at, one.clone()));
+                    }
                 }
             }
             (_, other) if resembles_call(delta) => {
@@ -195,7 +243,7 @@ impl Reading {
     }
 
     /// Reads a whole answer. What it says beside the content is the head.
-    pub(super) fn whole(body: &[u8]) -> Result<(Self, String), Malformed> {
+    pub(super) fn whole(body: &[u8], expected: Expected) -> Result<(Self, String), Malformed> {
         let raw = String::from_utf8_lossy(body).into_owned();
         let Some(mut head) = unique_object(&raw) else {
             return malformed("the upstream model's answer is no JSON object, or holds a key twice");
@@ -203,7 +251,7 @@ impl Reading {
         let Some(Value::Array(blocks)) = head.remove("content") else {
             return malformed("the upstream model's answer has no list of blocks");
         };
-        let mut reading = Self { done: true, ..Self::default() };
+        let mut reading = Self { done: true, ..Self::expecting(expected) };
         for block in blocks {
             reading.take(block)?;
         }
@@ -222,8 +270,14 @@ impl Reading {
         if self.head.is_none() || self.open || !(self.done || self.is_finished()) {
             return malformed("the upstream model broke off within its answer");
         }
+        if !self.unjudged.is_empty() {
+            return malformed("what a hosted tool answered has no verdict yet");
+        }
         let mut calls = Vec::new();
         for (block, input) in self.blocks.iter_mut().zip(&self.inputs) {
+            if kind(block) == "server_tool_use" && !input.is_empty() {
+                block["input"] = hosted_input(block, input)?;
+            }
             if kind(block) != "tool_use" {
                 continue;
             }

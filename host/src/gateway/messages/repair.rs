@@ -4,20 +4,22 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use super::hosted::is_expected;
 use super::{is_hosted, kind};
 use crate::gateway::Repairs;
+use crate::gateway::hosted::Expected;
 use crate::gateway::results::MISSING;
 
 /// What an assistant message without anything says instead.
 pub(super) const PLACEHOLDER: &str = ".";
 
-/// A history as strict upstreams want it.
-pub(super) fn repaired(mut messages: Vec<Value>, repairs: &Repairs) -> Vec<Value> {
+/// A history as strict upstreams want it, in which these hosted tools may show.
+pub(super) fn repaired(mut messages: Vec<Value>, repairs: &Repairs, expected: &Expected) -> Vec<Value> {
     for message in &mut messages {
         let model = is_model(message);
         let Some(blocks) = message.get_mut("content").and_then(Value::as_array_mut) else { continue };
-        // What hosted tools did elsewhere is no part of a conversation in which they are stripped.
-        blocks.retain(|block| !is_hosted(kind(block)));
+        // What hosted tools did elsewhere is no part of a conversation in which they are stripped, and never the user's to say.
+        blocks.retain(|block| !is_hosted(kind(block)) || (model && is_expected(block, expected)));
         if repairs.drop_blank_text {
             blocks.retain(|block| !is_blank(block));
             if blocks.is_empty() && model {
@@ -97,7 +99,7 @@ mod tests {
 
     fn check(given: Value, expected: Value) {
         let Value::Array(messages) = given else { panic!("a list") };
-        assert_eq!(Value::Array(repaired(messages, &Repairs::default())), expected);
+        assert_eq!(Value::Array(repaired(messages, &Repairs::default(), &Expected::default())), expected);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 
-use super::{Writer, history, kind, repair};
-use crate::gates::{Pending, ToolGates};
+use super::{Writer, history, kind};
+use crate::gates::Pending;
 use crate::gateway::Repairs;
-use crate::gateway::dialect::{Answer, Incoming, Question};
+use crate::gateway::dialect::{Answer, Clearing, Dialect, Incoming, Question};
+use crate::gateway::hosted::{self, Declaration, Expected, Offered};
 use crate::gateway::memory::Round;
 use crate::gateway::outbound::{Outbound, Passage};
-use crate::gateway::session::Session;
 
 /// Version of the API, where the agent names none.
 const VERSION: &str = "2023-06-01";
@@ -19,9 +19,12 @@ const AGENT_SIDE: [&str; 4] = ["bash_", "text_editor_", "memory_", "computer_"];
 /// A request of an agent.
 #[derive(Debug)]
 pub(in crate::gateway) struct Request {
-    /// Everything but the messages.
-    pub(super) frame: Map<String, Value>,
+    /// Everything but the messages, without hosted tools.
+    frame: Map<String, Value>,
+    /// As the agent wrote them, each as a list of blocks.
     pub(super) messages: Vec<Value>,
+    pub(super) repairs: Repairs,
+    hosted: Vec<Declaration>,
     stream: bool,
     headers: Vec<(&'static str, String)>,
     beta: bool,
@@ -44,10 +47,26 @@ impl Request {
         if let Some(bad) = messages.iter().find_map(fault) {
             return Err(bad);
         }
-        strip_hosted_tools(&mut frame);
-        let messages = repair::repaired(messages.into_iter().map(in_blocks).collect(), &incoming.repairs);
-        let beta = incoming.target.contains("beta=true");
-        Ok(Self { frame, messages, stream, headers: forwarded(incoming.headers), beta })
+        let hosted = take_hosted_tools(&mut frame);
+        let messages = messages.into_iter().map(in_blocks).collect();
+        let (beta, headers) = (incoming.target.contains("beta=true"), forwarded(incoming.headers));
+        Ok(Self { frame, messages, repairs: incoming.repairs, hosted, stream, headers, beta })
+    }
+
+    /// Everything but the messages, as it may leave.
+    pub(super) fn frame(&self, offered: &Offered) -> Map<String, Value> {
+        let mut frame = self.frame.clone();
+        let own = frame.remove("tools").and_then(|tools| tools.as_array().cloned()).unwrap_or_default();
+        let tools: Vec<Value> = own.into_iter().chain(offered.declarations().cloned()).collect();
+        let names: Vec<&Value> = tools.iter().filter_map(|tool| tool.get("name")).collect();
+        let chosen = frame.get("tool_choice").and_then(|choice| choice.get("name"));
+        if names.is_empty() || chosen.is_some_and(|name| !names.contains(&name)) {
+            frame.remove("tool_choice");
+        }
+        if !names.is_empty() {
+            frame.insert("tools".into(), tools.into());
+        }
+        frame
     }
 }
 
@@ -64,16 +83,20 @@ impl Question for Request {
         &self.headers
     }
 
-    fn compose<'a>(&'a self, session: &'a Session, gates: &'a dyn ToolGates) -> Pending<'a, Outbound> {
-        Box::pin(history::compose(self, session, gates))
+    fn hosted(&self) -> &[Declaration] {
+        &self.hosted
     }
 
-    fn round(&self, round: &Round) -> Vec<Passage> {
-        history::round(round)
+    fn compose<'a>(&'a self, by: Clearing<'a>) -> Pending<'a, Outbound> {
+        Box::pin(history::compose(self, by))
     }
 
-    fn answer(&self, repairs: &Repairs) -> Box<dyn Answer> {
-        Box::new(Writer::new(self.stream, repairs.fix_finish_reason))
+    fn round<'a>(&'a self, round: &'a Round, by: Clearing<'a>) -> Pending<'a, Vec<Passage>> {
+        Box::pin(history::round(round, by))
+    }
+
+    fn answer(&self, repairs: &Repairs, expected: &Expected) -> Box<dyn Answer> {
+        Box::new(Writer::new(self.stream, repairs.fix_finish_reason, expected.clone()))
     }
 }
 
@@ -117,20 +140,19 @@ fn in_blocks(mut message: Value) -> Value {
     message
 }
 
-/// Hosted tools run at the provider, where no gate stands.
-fn strip_hosted_tools(frame: &mut Map<String, Value>) {
+/// Hosted tools run at the provider, where no gate stands: they are taken out. Gives those that can be offered.
+fn take_hosted_tools(frame: &mut Map<String, Value>) -> Vec<Declaration> {
     frame.remove("mcp_servers");
     frame.remove("container");
-    let Some(Value::Array(tools)) = frame.get_mut("tools") else { return };
-    tools.retain(|tool| match tool.get("type") {
+    let Some(Value::Array(tools)) = frame.remove("tools") else { return Vec::new() };
+    let (own, others): (Vec<Value>, Vec<Value>) = tools.into_iter().partition(|tool| match tool.get("type") {
         None | Some(Value::Null) => true,
         Some(kind) => kind.as_str().is_some_and(|kind| kind == "custom" || AGENT_SIDE.iter().any(|own| kind.starts_with(own))),
     });
-    let names: Vec<Value> = tools.iter().filter_map(|tool| tool.get("name").cloned()).collect();
-    if names.is_empty() {
-        frame.remove("tools");
-        frame.remove("tool_choice");
-    } else if frame.get("tool_choice").and_then(|choice| choice.get("name")).is_some_and(|name| !names.contains(name)) {
-        frame.remove("tool_choice");
-    }
+    frame.insert("tools".into(), own.into());
+    let declared = |tool: Value| {
+        let name = kind(&tool).to_owned();
+        Some(Declaration { tool: hosted::known(Dialect::Messages, &name)?, name, value: tool })
+    };
+    others.into_iter().filter_map(declared).collect()
 }

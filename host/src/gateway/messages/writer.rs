@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use super::reader::{Event, Reading};
 use super::{call_block, kind};
 use crate::gateway::dialect::{Answer, Intact, Malformed};
+use crate::gateway::hosted::{Answered, Expected};
+use crate::gateway::memory::Screened;
 use crate::gateway::model::{Draft, Message};
 use crate::gateway::sse;
 
@@ -28,12 +30,12 @@ pub(in crate::gateway) struct Writer {
 }
 
 impl Writer {
-    /// Of an answer that is to be a stream, or not.
-    pub(in crate::gateway) fn new(stream: bool, fix_reason: bool) -> Self {
+    /// Of an answer that is to be a stream, or not, and in which these hosted tools may show.
+    pub(in crate::gateway) fn new(stream: bool, fix_reason: bool, expected: Expected) -> Self {
         Self {
             stream,
             fix_reason,
-            reading: Reading::default(),
+            reading: Reading::expecting(expected),
             raw: None,
             head: None,
             sent: Vec::new(),
@@ -171,7 +173,7 @@ impl Writer {
 
 impl Answer for Writer {
     fn begin(&mut self) {
-        self.reading = Reading::default();
+        self.reading = Reading::expecting(self.reading.expected().clone());
     }
 
     fn event(&mut self, data: &str) -> Result<String, Malformed> {
@@ -199,11 +201,21 @@ impl Answer for Writer {
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed> {
-        let (mut reading, raw) = Reading::whole(body)?;
-        let message = reading.message()?;
+        let (mut reading, raw) = Reading::whole(body, self.reading.expected().clone())?;
+        // What has to be judged first is a message afterwards.
+        let message = if reading.unjudged().is_none() { reading.message()? } else { Message::default() };
         self.head.get_or_insert_with(|| reading.head.clone().unwrap_or_default());
         (self.reading, self.raw) = (reading, Some(raw));
         Ok(message)
+    }
+
+    fn unjudged(&self) -> Option<Answered> {
+        self.reading.unjudged()
+    }
+
+    fn judged(&mut self, verdict: Screened) -> String {
+        let Some(event) = self.reading.judged(&verdict) else { return String::new() };
+        self.write(&event, event.index().map(|index| index + self.sent.len()))
     }
 
     fn set_aside(&mut self, _: &Message) -> String {
@@ -227,7 +239,8 @@ impl Answer for Writer {
             return self.held(&kept) + &self.end_of_stream(&reason);
         }
         let came = self.reading.head.as_ref().and_then(|head| head.get("stop_reason"));
-        if let (Some(raw), false, Intact::Yes) = (&self.raw, self.continued || came != Some(&reason), intact) {
+        let anew = self.continued || self.reading.changed || came != Some(&reason);
+        if let (Some(raw), false, Intact::Yes) = (&self.raw, anew, intact) {
             return raw.clone();
         }
         let all = self.sent.iter().cloned().chain(blocks).collect();

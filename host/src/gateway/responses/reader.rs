@@ -2,10 +2,16 @@
 //! the answer is complete. A call is said up to five times (when it begins, in pieces, at the end of the pieces, with its
 //! item, in the whole response): where these differ, readers differ, and the answer is an error.
 
+mod hosted;
+
+use std::collections::VecDeque;
+
 use serde_json::{Map, Value};
 
+use super::hosted::{found, is_expected, progress};
 use super::{call_id, draft, is_call, is_speech, kind, readable_item, said, text};
 use crate::gateway::dialect::{Malformed, malformed};
+use crate::gateway::hosted::Expected;
 use crate::gateway::model::{Message, Tokens, resembles_call, typed_event, unique_object};
 
 /// More items in one answer are an error.
@@ -24,6 +30,14 @@ pub(super) struct Reading {
     holding: bool,
     /// Events that are held, as they came.
     pub(super) held: Vec<Event>,
+    /// Hosted tools that may show.
+    expected: Expected,
+    /// Slots of theirs that have no verdict yet.
+    unjudged: VecDeque<usize>,
+    /// The event that the first of them came in.
+    waiting: Option<Event>,
+    /// Whether a verdict left something of the answer out.
+    pub(super) changed: bool,
     /// The last event, with the whole response.
     pub(super) end: Option<Event>,
 }
@@ -38,6 +52,8 @@ struct Slot {
     pieces: String,
     said: Option<String>,
     item: Option<Value>,
+    /// The item as it came, where a verdict left something of it out.
+    came: Option<Value>,
 }
 
 /// One event.
@@ -84,16 +100,28 @@ impl Reading {
                 return Ok(None);
             }
             "response.failed" | "error" => return self.failed(&event.value),
+            _ if progress(&event.value).is_some_and(|of| is_expected(of, &self.expected)) => {
+                self.progressed(progress(&event.value).unwrap_or_default(), &event)?;
+            }
             other if resembles_call(&event.value) => {
                 return malformed(format!("the upstream model sent an event that the gateway does not know: {}", short(other)));
             }
             _ => {}
         }
-        if self.holding {
-            self.held.push(event);
+        if !self.unjudged.is_empty() {
+            self.waiting = Some(event);
             return Ok(None);
         }
-        Ok(Some(event))
+        Ok(self.pass(event))
+    }
+
+    /// The event, if it goes on at once.
+    fn pass(&mut self, event: Event) -> Option<Event> {
+        if self.holding {
+            self.held.push(event);
+            return None;
+        }
+        Some(event)
     }
 
     fn begin(&mut self, event: &Value) -> Result<(), Malformed> {
@@ -118,6 +146,9 @@ impl Reading {
         }
         let item = event.value.get("item").unwrap_or(&Value::Null);
         self.known(item)?;
+        if event.kind == "response.output_item.added" && found(item, &self.expected).is_some() {
+            return malformed("the upstream model began a hosted tool's call with what came of it");
+        }
         self.slots.push(Slot { kind: kind(item).to_owned(), ..Slot::default() });
         Ok(next)
     }
@@ -133,6 +164,7 @@ impl Reading {
             return malformed("the upstream model ended an item that is not open");
         }
         self.slots[last].item = Some(item.clone());
+        self.complete(last);
         Ok(last)
     }
 
@@ -150,6 +182,11 @@ impl Reading {
             }
             "message" if item.get("role").is_none_or(|role| role == "assistant") => {}
             speech if is_speech(speech) => {}
+            hosted if is_expected(hosted, &self.expected) => {
+                if text(item, "id").is_empty() {
+                    return malformed("the upstream model called a hosted tool without an id");
+                }
+            }
             other if other.is_empty() || other == "message" || resembles_call(item) => {
                 return malformed(format!("the upstream model sent an item that nobody asked for: {}", short(other)));
             }
@@ -175,7 +212,7 @@ impl Reading {
     }
 
     /// Reads a whole answer.
-    pub(super) fn whole(body: &[u8]) -> Result<(Self, String), Malformed> {
+    pub(super) fn whole(body: &[u8], expected: Expected) -> Result<(Self, String), Malformed> {
         let raw = String::from_utf8_lossy(body).into_owned();
         let Some(response) = unique_object(&raw) else {
             return malformed("the upstream model's answer is no JSON object, or holds a key twice");
@@ -183,10 +220,11 @@ impl Reading {
         let Some(Value::Array(items)) = response.get("output") else {
             return malformed("the upstream model's answer has no list of items");
         };
-        let mut reading = Self::default();
-        for item in items {
+        let mut reading = Self::expecting(expected);
+        for (at, item) in items.iter().enumerate() {
             reading.known(item)?;
             reading.slots.push(Slot { kind: kind(item).to_owned(), item: Some(item.clone()), ..Slot::default() });
+            reading.complete(at);
         }
         reading.head = Some(response.clone());
         let value = serde_json::json!({"type": "response.completed", "response": response});
@@ -205,9 +243,13 @@ impl Reading {
         if self.end.is_none() || self.slots.iter().any(|slot| slot.item.is_none()) {
             return malformed("the upstream model broke off within its answer");
         }
-        let mut calls = Vec::new();
+        if !self.unjudged.is_empty() {
+            return malformed("what came of a hosted tool has no verdict yet");
+        }
+        let (mut calls, mut came) = (Vec::new(), Vec::new());
         for slot in std::mem::take(&mut self.slots) {
             let item = slot.item.unwrap_or_default();
+            came.push(slot.came.unwrap_or_else(|| item.clone()));
             if is_call(kind(&item)) {
                 let arguments = text(&item, if kind(&item) == "custom_tool_call" { "input" } else { "arguments" });
                 let differ = (!slot.pieces.is_empty() && slot.pieces != arguments)
@@ -223,7 +265,9 @@ impl Reading {
         }
         let response = self.response();
         let listed: Vec<&Value> = response.get("output").and_then(Value::as_array).into_iter().flatten().collect();
-        let same = listed.iter().filter(|item| !is_call(kind(item))).all(|item| kind(item) == "message" || !resembles_call(item));
+        let known = |item: &&&Value| kind(item) == "message" || is_expected(kind(item), &self.expected) || !resembles_call(item);
+        let same =
+            listed.iter().filter(|item| !is_call(kind(item))).all(|item| known(&item)) && self.lists_as_judged(&listed, &came);
         let listed: Vec<_> = listed.into_iter().filter(|item| is_call(kind(item))).map(draft).collect();
         let as_judged = listed.len() == calls.len()
             && listed.iter().zip(&calls).all(|(l, c)| (&l.id, &l.name, &l.arguments) == (&c.id, &c.name, &c.arguments));

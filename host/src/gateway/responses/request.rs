@@ -2,13 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
+use super::hosted::hosted_tool;
 use super::{Writer, call_id, history, is_call, is_hosted, is_output, is_speech, kind, repair};
-use crate::gates::{Pending, ToolGates};
+use crate::gates::Pending;
 use crate::gateway::Repairs;
-use crate::gateway::dialect::{Answer, Incoming, Question};
+use crate::gateway::dialect::{Answer, Clearing, Dialect, Incoming, Question};
+use crate::gateway::hosted::{self, Declaration, Expected, Offered};
 use crate::gateway::memory::Round;
 use crate::gateway::outbound::{Outbound, Passage};
-use crate::gateway::session::Session;
 
 /// What would let a model read a history that no gate has seen.
 const KEPT_ELSEWHERE: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
@@ -16,9 +17,10 @@ const KEPT_ELSEWHERE: [&str; 3] = ["previous_response_id", "conversation", "prom
 /// A request of an agent.
 #[derive(Debug)]
 pub(in crate::gateway) struct Request {
-    /// Everything but the items.
-    pub(super) frame: Map<String, Value>,
+    /// Everything but the items, without hosted tools.
+    frame: Map<String, Value>,
     pub(super) items: Vec<Value>,
+    hosted: Vec<Declaration>,
     stream: bool,
 }
 
@@ -44,13 +46,32 @@ impl Request {
             Some(Value::Bool(stream)) => *stream,
             Some(_) => return Err("stream is neither true nor false".into()),
         };
-        // What hosted tools did elsewhere is no part of a conversation in which they are stripped.
-        let items: Vec<Value> = items.into_iter().map(with_type).filter(|item| !is_hosted(kind(item))).collect();
+        // What tools that nobody can offer did elsewhere is no part of the conversation.
+        let stays = |item: &Value| !is_hosted(kind(item)) || hosted_tool(kind(item)).is_some();
+        let items: Vec<Value> = items.into_iter().map(with_type).filter(stays).collect();
         if let Some(bad) = items.iter().find_map(fault) {
             return Err(bad);
         }
-        strip_hosted_tools(&mut frame);
-        Ok(Self { frame, items: repair::repaired(items, &incoming.repairs), stream })
+        let hosted = take_hosted_tools(&mut frame);
+        Ok(Self { frame, items: repair::repaired(items, &incoming.repairs), hosted, stream })
+    }
+
+    /// Everything but the items, as it may leave.
+    pub(super) fn frame(&self, offered: &Offered) -> Map<String, Value> {
+        let mut frame = self.frame.clone();
+        let own = frame.remove("tools").and_then(|tools| tools.as_array().cloned()).unwrap_or_default();
+        let tools: Vec<Value> = own.into_iter().chain(offered.declarations().cloned()).collect();
+        if tools.is_empty() {
+            frame.remove("tool_choice");
+            frame.remove("parallel_tool_calls");
+            return frame;
+        }
+        frame.insert("tools".into(), tools.into());
+        let names: Vec<&str> = offered.declarations().map(kind).collect();
+        if frame.get_mut("tool_choice").filter(|choice| choice.is_object()).is_some_and(|choice| !is_there(choice, &names)) {
+            frame.remove("tool_choice");
+        }
+        frame
     }
 }
 
@@ -63,16 +84,20 @@ impl Question for Request {
         "/responses".into()
     }
 
-    fn compose<'a>(&'a self, session: &'a Session, gates: &'a dyn ToolGates) -> Pending<'a, Outbound> {
-        Box::pin(history::compose(self, session, gates))
+    fn hosted(&self) -> &[Declaration] {
+        &self.hosted
     }
 
-    fn round(&self, round: &Round) -> Vec<Passage> {
-        history::round(round)
+    fn compose<'a>(&'a self, by: Clearing<'a>) -> Pending<'a, Outbound> {
+        Box::pin(history::compose(self, by))
     }
 
-    fn answer(&self, _: &Repairs) -> Box<dyn Answer> {
-        Box::new(Writer::new(self.stream))
+    fn round<'a>(&'a self, round: &'a Round, by: Clearing<'a>) -> Pending<'a, Vec<Passage>> {
+        Box::pin(history::round(round, by))
+    }
+
+    fn answer(&self, _: &Repairs, expected: &Expected) -> Box<dyn Answer> {
+        Box::new(Writer::new(self.stream, expected.clone()))
     }
 }
 
@@ -94,7 +119,7 @@ fn fault(item: &Value) -> Option<String> {
             (!known).then(|| format!("unknown role '{}'", short(role)))
         }
         known if is_call(known) || is_output(known) => call_id(item).is_empty().then(|| format!("a {known} has no call_id")),
-        known if is_speech(known) => None,
+        known if is_speech(known) || hosted_tool(known).is_some() => None,
         "item_reference" => {
             Some("item_reference is not served: what is kept upstream passed no gate; send the item itself".into())
         }
@@ -114,31 +139,31 @@ fn keep(tool: &mut Value) -> bool {
     }
 }
 
-/// Hosted tools run at the provider, where no gate stands.
-fn strip_hosted_tools(frame: &mut Map<String, Value>) {
-    let left = match frame.get_mut("tools") {
-        Some(Value::Array(tools)) => {
-            tools.retain_mut(keep);
-            !tools.is_empty()
+/// Hosted tools run at the provider, where no gate stands: they are taken out. Gives those that can be offered.
+fn take_hosted_tools(frame: &mut Map<String, Value>) -> Vec<Declaration> {
+    let Some(Value::Array(tools)) = frame.remove("tools") else { return Vec::new() };
+    let (mut own, mut hosted) = (Vec::new(), Vec::new());
+    for mut tool in tools {
+        let name = kind(&tool).to_owned();
+        if keep(&mut tool) {
+            own.push(tool);
+        } else if let Some(known) = hosted::known(Dialect::Responses, &name) {
+            hosted.push(Declaration { name, tool: known, value: tool });
         }
-        _ => false,
-    };
-    if !left {
-        for key in ["tools", "tool_choice", "parallel_tool_calls"] {
-            frame.remove(key);
-        }
-        return;
     }
-    let Some(choice) = frame.get_mut("tool_choice").filter(|choice| choice.is_object()) else { return };
-    let stays = match kind(choice) {
-        "function" | "custom" | "local_shell" => true,
+    frame.insert("tools".into(), own.into());
+    hosted
+}
+
+/// Whether what the model is told to choose is there.
+fn is_there(choice: &mut Value, offered: &[&str]) -> bool {
+    let stays = |tool: &mut Value| keep(tool) || offered.contains(&kind(tool));
+    match kind(choice) {
         "allowed_tools" => choice.get_mut("tools").and_then(Value::as_array_mut).is_some_and(|tools| {
-            tools.retain_mut(keep);
+            tools.retain_mut(stays);
             !tools.is_empty()
         }),
-        _ => false,
-    };
-    if !stays {
-        frame.remove("tool_choice");
+        "function" | "custom" | "local_shell" => true,
+        hosted => offered.contains(&hosted),
     }
 }

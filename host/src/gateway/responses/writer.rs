@@ -7,6 +7,8 @@ use super::reader::{Event, Reading};
 use super::{call_item, draft, is_call, kind, said};
 use crate::env;
 use crate::gateway::dialect::{Answer, Intact, Malformed};
+use crate::gateway::hosted::{Answered, Expected};
+use crate::gateway::memory::Screened;
 use crate::gateway::model::{Draft, Message, add_counts};
 use crate::gateway::sse;
 
@@ -31,11 +33,11 @@ pub(in crate::gateway) struct Writer {
 }
 
 impl Writer {
-    /// Of an answer that is to be a stream, or not.
-    pub(in crate::gateway) fn new(stream: bool) -> Self {
+    /// Of an answer that is to be a stream, or not, and in which these hosted tools may show.
+    pub(in crate::gateway) fn new(stream: bool, expected: Expected) -> Self {
         Self {
             stream,
-            reading: Reading::default(),
+            reading: Reading::expecting(expected),
             raw: None,
             head: None,
             sent: Vec::new(),
@@ -162,7 +164,7 @@ impl Writer {
 
 impl Answer for Writer {
     fn begin(&mut self) {
-        self.reading = Reading::default();
+        self.reading = Reading::expecting(self.reading.expected().clone());
     }
 
     fn event(&mut self, data: &str) -> Result<String, Malformed> {
@@ -190,11 +192,22 @@ impl Answer for Writer {
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed> {
-        let (mut reading, raw) = Reading::whole(body)?;
-        let message = reading.message()?;
+        let (mut reading, raw) = Reading::whole(body, self.reading.expected().clone())?;
+        // What has to be judged first is a message afterwards.
+        let message = if reading.unjudged().is_none() { reading.message()? } else { Message::default() };
         self.head.get_or_insert_with(|| reading.head.clone().unwrap_or_default());
         (self.reading, self.raw) = (reading, Some(raw));
         Ok(message)
+    }
+
+    fn unjudged(&self) -> Option<Answered> {
+        self.reading.unjudged()
+    }
+
+    fn judged(&mut self, verdict: Screened) -> String {
+        let Some(event) = self.reading.judged(&verdict) else { return String::new() };
+        let at = event.at.map(|at| at + self.sent.len());
+        self.write(&event, at)
     }
 
     fn set_aside(&mut self, _: &Message) -> String {
@@ -213,7 +226,7 @@ impl Answer for Writer {
         let items: Vec<Value> = kept.iter().flatten().cloned().collect();
         self.note_text(&items);
         self.add_usage();
-        let as_it_came = !self.continued && intact == Intact::Yes;
+        let as_it_came = !self.continued && !self.reading.changed && intact == Intact::Yes;
         if let (Some(raw), true) = (&self.raw, as_it_came) {
             return raw.clone();
         }

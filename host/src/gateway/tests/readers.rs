@@ -87,7 +87,7 @@ fn call_said(added: &Value, delta: &Value, done: &Value) -> Result<(), String> {
         json!({"type": "response.output_item.done", "output_index": 0, "item": ended}),
         json!({"type": "response.completed", "response": {"id": "r", "output": [ended]}}),
     ];
-    let mut answer = responses::Writer::new(true);
+    let mut answer = responses::Writer::new(true, crate::gateway::hosted::Expected::default());
     for event in events {
         answer.event(&event.to_string()).map_err(|e| e.0)?;
     }

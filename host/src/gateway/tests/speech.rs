@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 use crate::gateway::dialect::{Answer, Incoming};
+use crate::gateway::hosted::Expected;
 use crate::gateway::{Dialect, Repairs};
 
 /// Ids and commands of calls, or ids and texts of results.
@@ -78,7 +79,7 @@ pub(super) fn four() -> [Speech; 4] {
 /// An answer in the making to this request.
 pub(super) fn answering(dialect: Dialect, body: Value, target: &str, repairs: &Repairs) -> Box<dyn Answer> {
     let incoming = Incoming { body, headers: &HeaderMap::new(), target, repairs: *repairs };
-    dialect.parse(incoming).expect("a request").answer(repairs)
+    dialect.parse(incoming).expect("a request").answer(repairs, &Expected::default())
 }
 
 /// The events of a stream: name and data.

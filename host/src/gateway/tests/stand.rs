@@ -25,13 +25,15 @@ use crate::usage::{Owed, Prices, Spent, Usd};
 pub(super) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Refuses what holds `destroy`, parks `later`, holds `hold` until it is let go, and allows the rest. Masks `s3cret` in
-/// results and withholds what holds `withhold`.
+/// results and withholds what holds `withhold`. Allows a hosted tool whose declaration does not hold `destroy`.
 #[derive(Default)]
 pub(super) struct Gates {
     /// All calls, in the groups that they were asked in.
     pub(super) asked: Mutex<Vec<Vec<ToolCall>>>,
     /// All results, as they came.
     pub(super) results: Mutex<Vec<(String, String, String)>>,
+    /// Hosted tools, by their names at the gates and their declarations.
+    pub(super) hosted: Mutex<Vec<(String, Value)>>,
     /// How long each hook could wait.
     pub(super) waits: Mutex<Vec<Duration>>,
     /// Tokens.
@@ -105,13 +107,18 @@ impl ToolGates for Gates {
 
     fn note_tunnel<'a>(&'a self, _: &'a TaskId, note: TunnelNote) -> Pending<'a, Result<(), ()>> {
         self.tunnels.send_modify(|notes| notes.push(note));
-        let unwritable = self.unwritable.load(Ordering::Relaxed);
-        Box::pin(async move { if unwritable { Err(()) } else { Ok(()) } })
+        let noted = if self.unwritable.load(Ordering::Relaxed) { Err(()) } else { Ok(()) };
+        Box::pin(async move { noted })
     }
 
     fn judge_plan<'a>(&'a self, _: &'a TaskId, calls: Vec<ToolCall>) -> Pending<'a, Result<(), String>> {
         let refused = calls.iter().any(|call| call.arguments.to_string().contains("destroy"));
         Box::pin(async move { if refused { Err("the plan destroys".into()) } else { Ok(()) } })
+    }
+
+    fn judge_hosted<'a>(&'a self, _: &'a TaskId, tool: &'a str, declaration: &'a Value) -> Pending<'a, Option<Cleared<Value>>> {
+        self.hosted.lock().expect("hosted").push((tool.to_owned(), declaration.clone()));
+        Box::pin(async { (!declaration.to_string().contains("destroy")).then(|| Cleared::for_test(declaration.clone())) })
     }
 
     fn judge_result<'a>(&'a self, _: &'a TaskId, id: &'a str, tool: &'a str, content: String) -> Pending<'a, ResultVerdict> {
@@ -133,8 +140,7 @@ impl ToolGates for Gates {
     }
 
     fn may_spend<'a>(&'a self, _: &'a TaskId) -> Pending<'a, Result<(), String>> {
-        let over = self.over.lock().expect("over").clone();
-        Box::pin(async { over.map_or(Ok(()), Err) })
+        Box::pin(std::future::ready(self.over.lock().expect("over").clone().map_or(Ok(()), Err)))
     }
 
     fn spend<'a>(&'a self, _: &'a TaskId, spent: Spent) -> Pending<'a, Result<(), String>> {
@@ -142,8 +148,7 @@ impl ToolGates for Gates {
         usage.0 += spent.input_tokens;
         usage.1 += spent.output_tokens;
         self.spent.send_modify(|all| all.push(spent));
-        let over = self.over_after.lock().expect("over").clone();
-        Box::pin(async { over.map_or(Ok(()), Err) })
+        Box::pin(std::future::ready(self.over_after.lock().expect("over").clone().map_or(Ok(()), Err)))
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Got, Speech, events, pieces, signature};
 use crate::gateway::Dialect;
+use crate::gateway::hosted::Expected;
 use crate::gateway::messages::Writer;
 
 pub(super) fn speech() -> Speech {
@@ -17,7 +18,7 @@ pub(super) fn speech() -> Speech {
         whole,
         heard,
         heard_whole: |body| message(body),
-        answer: |repairs| Box::new(Writer::new(true, repairs.fix_finish_reason)),
+        answer: |repairs| Box::new(Writer::new(true, repairs.fix_finish_reason, Expected::default())),
         history,
         said: |text| json!({"role": "user", "content": [{"type": "text", "text": text}]}),
         broken_rule,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Got, Speech, events, pieces, signature};
 use crate::gateway::Dialect;
+use crate::gateway::hosted::Expected;
 use crate::gateway::responses::Writer;
 
 pub(super) fn speech() -> Speech {
@@ -17,7 +18,7 @@ pub(super) fn speech() -> Speech {
         whole,
         heard,
         heard_whole: |body| response(body),
-        answer: |_| Box::new(Writer::new(true)),
+        answer: |_| Box::new(Writer::new(true, Expected::default())),
         history,
         said: |text| json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}),
         broken_rule,
