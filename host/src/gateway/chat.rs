@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::Repairs;
 use super::dialect::{self, Clearing, Intact, Malformed, malformed};
-use super::hosted::Expected;
+use super::hosted::{Declaration, Expected};
 use super::memory::Round;
 use super::model::{Draft, Message};
 use super::outbound::{Outbound, Passage};
@@ -36,8 +36,12 @@ impl dialect::Question for Request {
         "/chat/completions".into()
     }
 
+    fn hosted(&self) -> &[Declaration] {
+        &self.hosted
+    }
+
     fn compose<'a>(&'a self, by: Clearing<'a>) -> Pending<'a, Outbound> {
-        Box::pin(history::compose(self, by.session, by.gates))
+        Box::pin(history::compose(self, by))
     }
 
     fn round<'a>(&'a self, round: &'a Round, _: Clearing<'a>) -> Pending<'a, Vec<Passage>> {

@@ -1,6 +1,7 @@
 //! The dialect Gemini generateContent, streaming and not. All that the gateway knows of its wire form is here:
 //!
-//! - `request`: what the agent asks, without hosted tools, and without what refers to a history kept elsewhere;
+//! - `request`: what the agent asks, of hosted tools those that are offered, and without what refers to a history kept elsewhere;
+//! - `hosted`: what tools that run at the provider leave, where these are offered;
 //! - `repair`: a history as strict upstreams want it;
 //! - `history`: the agent's contents as the upstream may read them: responses screened, refused calls put back;
 //! - `reader`: what the model answers, part by part: held from the first `functionCall` on;
@@ -9,6 +10,7 @@
 //! Upstreams need not name their calls. Where one does not, the agent gets a name of coda's, which does not go upstream.
 
 mod history;
+mod hosted;
 mod reader;
 mod repair;
 mod request;

@@ -38,13 +38,17 @@ pub(in crate::gateway) enum Tool {
 }
 
 /// Every tool that can be let through: its name in a dialect, which may be followed by a version in digits.
-const KNOWN: [(Dialect, &str, Tool); 6] = [
+const KNOWN: [(Dialect, &str, Tool); 10] = [
+    (Dialect::Chat, "web_search_options", Tool::Search),
     (Dialect::Messages, "web_search", Tool::Search),
     (Dialect::Messages, "web_fetch", Tool::Fetch),
     (Dialect::Messages, "code_execution", Tool::Execution),
     (Dialect::Responses, "web_search", Tool::Search),
     (Dialect::Responses, "web_search_preview", Tool::Search),
     (Dialect::Responses, "code_interpreter", Tool::Execution),
+    (Dialect::Gemini, "googleSearch", Tool::Search),
+    (Dialect::Gemini, "urlContext", Tool::Fetch),
+    (Dialect::Gemini, "codeExecution", Tool::Execution),
 ];
 
 /// The tool of this name; `None` where none can be let through.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Request, call_value, repair};
 use crate::gates::ToolGates;
+use crate::gateway::dialect::Clearing;
 use crate::gateway::memory::{Refused, Round, Screened, Splice};
 use crate::gateway::model::{Draft, readable_arguments};
 use crate::gateway::outbound::{Form, Outbound, Passage};
@@ -20,8 +21,9 @@ use crate::policy::{Exempt, Reason};
 const FORM: Form = Form { messages: "messages", model: Some("model") };
 
 /// The request as it may leave. Takes as long as the verdicts on new results take.
-pub(super) async fn compose(request: &Request, session: &Session, gates: &dyn ToolGates) -> Outbound {
-    let mut outbound = Outbound::new(request.exempt_frame(), FORM);
+pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
+    let Clearing { session, gates, offered } = by;
+    let mut outbound = Outbound::new(request.exempt_frame(offered), FORM);
     let mut tools: HashMap<String, String> = HashMap::new();
     let mut used: Vec<Arc<Splice>> = Vec::new();
     let mut messages = request.messages.clone();

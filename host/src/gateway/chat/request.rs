@@ -4,13 +4,16 @@ use serde_json::{Map, Value};
 
 use super::repair;
 use crate::gateway::Repairs;
+use crate::gateway::dialect::Dialect;
+use crate::gateway::hosted::{self, Declaration, Offered};
 use crate::policy::{Exempt, Reason};
 
 /// A request of an agent.
 #[derive(Debug)]
 pub(in crate::gateway) struct Request {
-    /// Everything but the messages.
-    pub(super) frame: Map<String, Value>,
+    /// Everything but the messages, without hosted tools.
+    frame: Map<String, Value>,
+    pub(super) hosted: Vec<Declaration>,
     pub(super) messages: Vec<Value>,
     /// Whether the answer is to be a stream.
     pub(in crate::gateway) stream: bool,
@@ -39,12 +42,15 @@ impl Request {
         if let Some(bad) = messages.iter().find_map(fault) {
             return Err(bad);
         }
-        strip_hosted_tools(&mut frame);
-        Ok(Self { frame, messages: repair::repaired(messages, repairs), stream })
+        let hosted = take_hosted_tools(&mut frame);
+        Ok(Self { frame, messages: repair::repaired(messages, repairs), hosted, stream })
     }
 
-    pub(super) fn exempt_frame(&self) -> Exempt<Map<String, Value>> {
-        Exempt::because(Reason::SystemPrompt, self.frame.clone())
+    /// Everything but the messages, as it may leave.
+    pub(super) fn exempt_frame(&self, offered: &Offered) -> Exempt<Map<String, Value>> {
+        let mut frame = self.frame.clone();
+        frame.extend(offered.declarations().filter_map(Value::as_object).cloned().flatten());
+        Exempt::because(Reason::SystemPrompt, frame)
     }
 }
 
@@ -62,6 +68,17 @@ fn fault(message: &Value) -> Option<String> {
 /// Fields by which providers are told to use tools of their own: OpenAI, OpenRouter, xAI, and Qwen's and Perplexity's searches.
 const HOSTED_SWITCHES: [&str; 6] =
     ["web_search_options", "plugins", "search_parameters", "enable_search", "search_options", "extra_tools"];
+
+/// Hosted tools are taken out. Gives those that can be offered.
+fn take_hosted_tools(frame: &mut Map<String, Value>) -> Vec<Declaration> {
+    let declared = |key: &&str| {
+        let (tool, of) = (hosted::known(Dialect::Chat, key)?, frame.get(*key)?);
+        Some(Declaration { name: (*key).to_owned(), tool, value: serde_json::json!({*key: of}) })
+    };
+    let declared = HOSTED_SWITCHES.iter().filter_map(declared).collect();
+    strip_hosted_tools(frame);
+    declared
+}
 
 /// Hosted tools run at the provider, where no gate stands.
 fn strip_hosted_tools(frame: &mut Map<String, Value>) {

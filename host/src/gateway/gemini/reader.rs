@@ -1,10 +1,17 @@
 //! What the model answers, part by part. Text goes on at once; from the first `functionCall` on, and with the reason to
 //! finish, everything is held until the answer is complete. Calls come whole.
 
+mod hosted;
+
+use std::collections::VecDeque;
+
+use hosted::Unjudged;
 use serde_json::{Map, Value, json};
 
+use super::hosted::{found, is_expected};
 use super::{is_call, named, own_id, parts, said};
 use crate::gateway::dialect::{Malformed, malformed};
+use crate::gateway::hosted::Expected;
 use crate::gateway::model::{Draft, Message, Tokens, resembles_call, unique_object};
 
 /// More calls in one answer are an error.
@@ -24,6 +31,16 @@ pub(super) struct Reading {
     /// Counters, as the last chunk has them.
     pub(super) usage: Value,
     holding: bool,
+    /// Hosted tools that may show.
+    expected: Expected,
+    /// What came of them and has no verdict yet.
+    unjudged: VecDeque<Unjudged>,
+    /// The chunk that it came in.
+    waiting: Option<Chunk>,
+    /// Whether a verdict left something of that chunk out.
+    altered: bool,
+    /// Whether one left something of the answer out.
+    pub(super) changed: bool,
 }
 
 /// One chunk.
@@ -48,11 +65,20 @@ impl Reading {
         let named_anew = self.take(&mut value)?;
         let one_line = !data.contains(['\n', '\r']) && !named_anew;
         let chunk = Chunk { data: if one_line { data.to_owned() } else { value.to_string() }, value };
-        if self.holding {
-            self.held.push(chunk);
+        if !self.unjudged.is_empty() {
+            self.waiting = Some(chunk);
             return Ok(None);
         }
-        Ok(Some(chunk))
+        Ok(self.pass(chunk))
+    }
+
+    /// The chunk, if it goes on at once.
+    fn pass(&mut self, chunk: Chunk) -> Option<Chunk> {
+        if self.holding {
+            self.held.push(chunk);
+            return None;
+        }
+        Some(chunk)
     }
 
     /// Takes in a chunk. True: a call in it got a name.
@@ -83,13 +109,14 @@ impl Reading {
             self.finish = Some(reason.to_owned());
             self.holding = true;
         }
+        self.beside(candidate)?;
         let Some(content) = candidate.get_mut("content").filter(|content| !content.is_null()) else { return Ok(false) };
         let mut named_anew = false;
         match content.get_mut("parts") {
             None | Some(Value::Null) => {}
             Some(Value::Array(parts)) => {
-                for part in parts {
-                    named_anew |= self.part(part)?;
+                for (at, part) in parts.iter_mut().enumerate() {
+                    named_anew |= self.part(part, at)?;
                 }
             }
             Some(_) => return malformed("the upstream model sent parts that are no list"),
@@ -97,10 +124,18 @@ impl Reading {
         Ok(named_anew)
     }
 
-    fn part(&mut self, part: &mut Value) -> Result<bool, Malformed> {
+    /// Takes in a part, by its place in the chunk.
+    fn part(&mut self, part: &mut Value, at: usize) -> Result<bool, Malformed> {
         const PLAIN: [&str; 5] = ["text", "thought", "thoughtSignature", "inlineData", "fileData"];
         const HOSTED: [&str; 5] = ["executableCode", "codeExecutionResult", "toolCall", "toolResponse", "functionResponse"];
         let keys: Vec<&str> = part.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        if is_expected(part, &self.expected) {
+            if found(part, &self.expected).is_some() {
+                self.unjudged.push_back(Unjudged::Part(at, self.parts.len()));
+            }
+            self.parts.push(part.clone());
+            return Ok(false);
+        }
         if let Some(hosted) = keys.iter().find(|key| HOSTED.contains(key)) {
             return malformed(format!("the upstream model used a tool that nobody offered: {hosted}"));
         }
@@ -155,6 +190,9 @@ impl Reading {
     pub(super) fn message(&self) -> Result<Message, Malformed> {
         if self.finish.is_none() {
             return malformed("the upstream model broke off within its answer");
+        }
+        if !self.unjudged.is_empty() {
+            return malformed("what came of a hosted tool has no verdict yet");
         }
         let count = |key: &str| self.usage.get(key).and_then(Value::as_u64);
         let output = count("candidatesTokenCount").unwrap_or(0) + count("thoughtsTokenCount").unwrap_or(0);

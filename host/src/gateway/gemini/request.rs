@@ -3,11 +3,12 @@
 
 use serde_json::{Map, Value};
 
-use super::{Writer, history, parts, repair};
+use super::hosted::is_known;
+use super::{Writer, history, parts};
 use crate::gates::Pending;
 use crate::gateway::Repairs;
-use crate::gateway::dialect::{Answer, Clearing, Incoming, Question};
-use crate::gateway::hosted::Expected;
+use crate::gateway::dialect::{Answer, Clearing, Dialect, Incoming, Question};
+use crate::gateway::hosted::{self, Declaration, Expected, Offered};
 use crate::gateway::memory::Round;
 use crate::gateway::outbound::{Outbound, Passage};
 
@@ -23,15 +24,18 @@ const PART: [&str; 9] = [
     "functionCall",
     "functionResponse",
 ];
-/// Parts of tools that run at the provider: none is of this conversation.
+/// Parts of tools that run at the provider.
 const HOSTED: [&str; 4] = ["executableCode", "codeExecutionResult", "toolCall", "toolResponse"];
 
 /// A request of an agent.
 #[derive(Debug)]
 pub(in crate::gateway) struct Request {
-    /// Everything but the contents.
-    pub(super) frame: Map<String, Value>,
+    /// Everything but the contents, without hosted tools.
+    frame: Map<String, Value>,
+    /// As the agent wrote them, in one spelling.
     pub(super) contents: Vec<Value>,
+    pub(super) repairs: Repairs,
+    hosted: Vec<Declaration>,
     model: String,
     stream: bool,
 }
@@ -55,8 +59,19 @@ impl Request {
             return Err("candidateCount must be 1: the gateway follows one answer at a time".into());
         }
         let contents = contents.into_iter().map(content).collect::<Result<Vec<Value>, String>>()?;
-        strip_hosted_tools(&mut frame);
-        Ok(Self { frame, contents: repair::repaired(contents, &incoming.repairs), model, stream })
+        let hosted = take_hosted_tools(&mut frame);
+        Ok(Self { frame, contents, repairs: incoming.repairs, hosted, model, stream })
+    }
+
+    /// Everything but the contents, as it may leave.
+    pub(super) fn frame(&self, offered: &Offered) -> Map<String, Value> {
+        let mut frame = self.frame.clone();
+        let own = frame.remove("tools").and_then(|tools| tools.as_array().cloned()).unwrap_or_default();
+        let tools: Vec<Value> = own.into_iter().chain(offered.declarations().cloned()).collect();
+        if !tools.is_empty() {
+            frame.insert("tools".into(), tools.into());
+        }
+        frame
     }
 }
 
@@ -73,16 +88,20 @@ impl Question for Request {
         }
     }
 
+    fn hosted(&self) -> &[Declaration] {
+        &self.hosted
+    }
+
     fn compose<'a>(&'a self, by: Clearing<'a>) -> Pending<'a, Outbound> {
-        Box::pin(history::compose(self, by.session, by.gates))
+        Box::pin(history::compose(self, by))
     }
 
-    fn round<'a>(&'a self, round: &'a Round, _: Clearing<'a>) -> Pending<'a, Vec<Passage>> {
-        Box::pin(std::future::ready(history::round(round)))
+    fn round<'a>(&'a self, round: &'a Round, by: Clearing<'a>) -> Pending<'a, Vec<Passage>> {
+        Box::pin(history::round(round, by))
     }
 
-    fn answer(&self, _: &Repairs, _: &Expected) -> Box<dyn Answer> {
-        Box::new(Writer::new(self.stream))
+    fn answer(&self, _: &Repairs, expected: &Expected) -> Box<dyn Answer> {
+        Box::new(Writer::new(self.stream, expected.clone()))
     }
 }
 
@@ -127,12 +146,13 @@ fn content(content: Value) -> Result<Value, String> {
     Ok(serde_json::json!({"role": role, "parts": parts.into_iter().flatten().collect::<Vec<_>>()}))
 }
 
-/// A part that may pass; `None` where it is of a hosted tool.
+/// A part that may pass; `None` where it is of a hosted tool that can't be offered.
 fn part(part: Value, role: &str) -> Result<Option<Value>, String> {
     let Value::Object(part) = part else { return Err("a part is no object".into()) };
     let part = camel(part);
     if part.keys().any(|key| HOSTED.contains(&key.as_str())) {
-        return Ok(None);
+        // Never the user's to say. Whether its tool is offered is asked later.
+        return Ok(Some(Value::Object(part)).filter(|part| role == "model" && is_known(part)));
     }
     if let Some(unknown) = part.keys().find(|key| !PART.contains(&key.as_str())) {
         return Err(format!("unknown part '{}'", unknown.chars().take(60).collect::<String>()));
@@ -146,28 +166,33 @@ fn part(part: Value, role: &str) -> Result<Option<Value>, String> {
     Ok(Some(Value::Object(part)))
 }
 
-/// Hosted tools run at the provider, where no gate stands.
-fn strip_hosted_tools(frame: &mut Map<String, Value>) {
+/// Hosted tools run at the provider, where no gate stands: they are taken out. Gives those that can be offered.
+fn take_hosted_tools(frame: &mut Map<String, Value>) -> Vec<Declaration> {
+    let (mut own, mut hosted) = (Vec::new(), Vec::new());
     if let Some(Value::Array(tools)) = frame.remove("tools") {
-        let keep = |tool: Value| match tool {
-            Value::Object(tool) => camel(tool).remove("functionDeclarations"),
-            _ => None,
-        };
-        let kept: Vec<Value> =
-            tools.into_iter().filter_map(keep).map(|all| serde_json::json!({"functionDeclarations": all})).collect();
-        if !kept.is_empty() {
-            frame.insert("tools".into(), kept.into());
+        let fields = |tool: Value| if let Value::Object(tool) = tool { camel(tool) } else { Map::new() };
+        for (name, of) in tools.into_iter().flat_map(fields) {
+            if name == "functionDeclarations" {
+                own.push(serde_json::json!({name: of}));
+            } else if let Some(tool) = hosted::known(Dialect::Gemini, &name) {
+                hosted.push(Declaration { value: serde_json::json!({name.as_str(): of}), name, tool });
+            }
         }
+    }
+    let has_own = !own.is_empty();
+    if has_own {
+        frame.insert("tools".into(), own.into());
     }
     if let Some(Value::Object(config)) = frame.remove("toolConfig") {
         let calling = camel(config).remove("functionCallingConfig").and_then(|calling| calling.as_object().cloned());
-        if let (Some(calling), true) = (calling, frame.contains_key("tools")) {
+        if let (Some(calling), true) = (calling, has_own) {
             let mut calling = camel(calling);
             // Calls are judged whole.
             calling.remove("streamFunctionCallArguments");
             frame.insert("toolConfig".into(), serde_json::json!({"functionCallingConfig": calling}));
         }
     }
+    hosted
 }
 
 /// Whether a content has nothing in it.

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use super::reader::{Chunk, Reading, chunk, parts_of};
 use super::{call_part, is_call, named, said};
 use crate::gateway::dialect::{Answer, Intact, Malformed};
+use crate::gateway::hosted::{Answered, Expected};
+use crate::gateway::memory::Screened;
 use crate::gateway::model::{Draft, Message, add_counts};
 use crate::gateway::sse;
 
@@ -26,11 +28,11 @@ pub(in crate::gateway) struct Writer {
 }
 
 impl Writer {
-    /// Of an answer that is to be a stream, or not.
-    pub(in crate::gateway) fn new(stream: bool) -> Self {
+    /// Of an answer that is to be a stream, or not, and in which these hosted tools may show.
+    pub(in crate::gateway) fn new(stream: bool, expected: Expected) -> Self {
         Self {
             stream,
-            reading: Reading::default(),
+            reading: Reading::expecting(expected),
             raw: None,
             head: None,
             sent: Vec::new(),
@@ -38,6 +40,15 @@ impl Writer {
             usage: Value::Null,
             continued: false,
         }
+    }
+
+    /// A chunk that goes on at once.
+    fn go_on(&self, Chunk { data, mut value }: Chunk) -> String {
+        if !self.continued || !self.stream {
+            return if self.stream { sse::event(&data) } else { String::new() };
+        }
+        self.put_head(&mut value, false);
+        self.write(&value)
     }
 
     fn head(&self) -> Map<String, Value> {
@@ -106,18 +117,13 @@ impl Writer {
 
 impl Answer for Writer {
     fn begin(&mut self) {
-        self.reading = Reading::default();
+        self.reading = Reading::expecting(self.reading.expected().clone());
     }
 
     fn event(&mut self, data: &str) -> Result<String, Malformed> {
         let came = self.reading.event(data)?;
         self.head.get_or_insert_with(|| self.reading.head.clone().unwrap_or_default());
-        let Some(Chunk { data, mut value }) = came else { return Ok(String::new()) };
-        if !self.continued || !self.stream {
-            return Ok(if self.stream { sse::event(&data) } else { String::new() });
-        }
-        self.put_head(&mut value, false);
-        Ok(self.write(&value))
+        Ok(came.map_or_else(String::new, |chunk| self.go_on(chunk)))
     }
 
     /// The end of the stream is the end of the connection.
@@ -135,7 +141,7 @@ impl Answer for Writer {
 
     fn whole(&mut self, body: &[u8]) -> Result<Message, Malformed> {
         let raw = String::from_utf8_lossy(body).into_owned();
-        let mut reading = Reading::default();
+        let mut reading = Reading::expecting(self.reading.expected().clone());
         if let Some(chunk) = reading.event(&raw)? {
             reading.held.push(chunk);
         }
@@ -144,7 +150,21 @@ impl Answer for Writer {
         self.raw = is_same.then_some(raw);
         self.head.get_or_insert_with(|| reading.head.clone().unwrap_or_default());
         self.reading = reading;
-        self.reading.message()
+        // What has to be judged first is a message afterwards.
+        if self.reading.unjudged().is_none() { self.reading.message() } else { Ok(Message::default()) }
+    }
+
+    fn unjudged(&self) -> Option<Answered> {
+        self.reading.unjudged()
+    }
+
+    fn judged(&mut self, verdict: Screened) -> String {
+        let Some(chunk) = self.reading.judged(&verdict) else { return String::new() };
+        if self.stream {
+            return self.go_on(chunk);
+        }
+        self.reading.held.push(chunk);
+        String::new()
     }
 
     fn set_aside(&mut self, _: &Message) -> String {
@@ -169,7 +189,7 @@ impl Answer for Writer {
                 false => self.held_anew(released),
             };
         }
-        if let (Some(raw), true) = (&self.raw, as_it_came) {
+        if let (Some(raw), true) = (&self.raw, as_it_came && !self.reading.changed) {
             return raw.clone();
         }
         if let (Some(only), false) = (self.reading.held.first(), self.continued) {

@@ -1,6 +1,8 @@
 //! Hosted tools: stripped, unless the operator lists them for the agent and the gates allow their declaration; then what
 //! they leave in answers and histories is judged like any tool's result.
 
+mod chat;
+mod gemini;
 mod messages;
 mod responses;
 

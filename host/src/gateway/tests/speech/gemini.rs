@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Got, Speech, events, pieces, signature};
 use crate::gateway::Dialect;
 use crate::gateway::gemini::Writer;
+use crate::gateway::hosted::Expected;
 
 pub(super) fn speech() -> Speech {
     Speech {
@@ -17,7 +18,7 @@ pub(super) fn speech() -> Speech {
         whole,
         heard,
         heard_whole: |body| gathered(std::slice::from_ref(body)),
-        answer: |_| Box::new(Writer::new(true)),
+        answer: |_| Box::new(Writer::new(true, Expected::default())),
         history,
         said: |text| json!({"role": "user", "parts": [{"text": text}]}),
         broken_rule,
