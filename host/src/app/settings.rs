@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use crate::config::{Config, Credential, WorkspaceSource};
 use crate::executor::{self, Agents};
 use crate::gates::keeper;
-use crate::gateway::{self, Upstream};
+use crate::gateway::{self, HostedTools, Upstream};
 use crate::policy::contract::Requirement;
 use crate::service::settings::LabelRule;
 use crate::usage::{Budgets, Limit};
@@ -159,7 +159,7 @@ pub(super) fn models(config: &Config) -> BTreeMap<String, Upstream> {
 
 pub(super) fn executor(config: &Config) -> executor::Settings {
     let (from, tasks) = (&config.settings.executor, &config.settings.tasks);
-    let agents = config.agents.iter().map(|(name, agent)| (name.clone(), profile(config, agent))).collect();
+    let agents = config.agents.iter().map(|(name, agent)| (name.clone(), profile(config, name, agent))).collect();
     executor::Settings {
         columns: u16::try_from(from.columns).unwrap_or(120),
         rows: u16::try_from(from.rows).unwrap_or(40),
@@ -199,7 +199,7 @@ pub(crate) fn sandbox(config: &Config) -> executor::sandbox::Settings {
     }
 }
 
-fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Profile {
+fn profile(config: &Config, name: &str, agent: &crate::config::Agent) -> executor::agent::Profile {
     let model = agent.model.as_ref().and_then(|name| config.models.get(name)).map(|m| m.model.clone());
     executor::agent::Profile {
         kind: agent.kind,
@@ -209,6 +209,10 @@ fn profile(config: &Config, agent: &crate::config::Agent) -> executor::agent::Pr
         model: model.unwrap_or_default(),
         idle_s: agent.idle_s,
         max_hold_s: agent.max_hold_s,
+        at_provider: match config.hosted_tools.get(name).is_some_and(HostedTools::has_search) {
+            true => executor::agent::AtProvider::Search,
+            false => executor::agent::AtProvider::Nothing,
+        },
     }
 }
 
@@ -378,7 +382,7 @@ mod tests {
     fn what_an_operator_says_of_agents_reaches_the_executor() {
         let home = tempfile::tempdir().expect("a folder");
         let text = "[executor]\npass_environment = [\"PROXY\"]\nreadable = [\"/srv/shared\"]\n[tasks]\nidle_s = 60\n\
-                    [agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\nidle_s = 900\nmax_hold_s = 90\n[identity]\nroles_file = \"people.toml\"\n";
+                    [agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\nidle_s = 900\nmax_hold_s = 90\nhosted_tools = [\"web_search*\"]\n[identity]\nroles_file = \"people.toml\"\n";
         std::fs::write(home.path().join(crate::config::FILE), text).expect("written");
         let config = Config::load(home.path(), &BTreeMap::new(), &crate::config::Flags::default()).expect("right");
         let settings = executor(&config);
@@ -386,6 +390,7 @@ mod tests {
         assert_eq!(settings.sandbox.readable, [PathBuf::from("/srv/shared")]);
         assert_eq!((settings.idle_s, settings.agents["own"].idle_s), (60, Some(900)));
         assert_eq!(settings.agents["own"].max_hold_s, Some(90));
+        assert_eq!(settings.agents["own"].at_provider, executor::agent::AtProvider::Search);
         assert_eq!(accounts(&config).roles_file, home.path().join("people.toml"));
     }
 }

@@ -44,6 +44,18 @@ pub struct Profile {
     pub idle_s: Option<u64>,
     /// How long its calls may be held, in seconds; `None` = as it was measured.
     pub max_hold_s: Option<u64>,
+    /// What it is not told to leave alone.
+    pub at_provider: AtProvider,
+}
+
+/// What a known kind may ask its model's provider for. The gateway lets through what policies allow, whatever is said here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AtProvider {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// To search the web.
+    Search,
 }
 
 /// An agent as it is listed.
@@ -244,12 +256,17 @@ pub(super) mod tests {
 
     /// The call of a kind, for a task whose prompt could be taken for much.
     pub(super) fn call_of(kind: Kind) -> (Fitted, Launch) {
+        fitted(Profile { kind, ..Profile::default() })
+    }
+
+    /// The same for a profile that says more.
+    pub(super) fn fitted(profile: Profile) -> (Fitted, Launch) {
         let mut stage = crate::executor::tests::harness::Stage::with("");
         stage.prompt = "---CODA-TASK---\n--help $(MY-WORDS) @file".into();
         let launch = stage.launch();
         let hook = Hook { own_program: vec!["/opt/coda".into()], limit_s: 60 };
-        let profile = Profile { kind, model: "big-model".into(), ..Profile::default() };
-        let fitted = match kind {
+        let profile = Profile { model: "big-model".into(), ..profile };
+        let fitted = match profile.kind {
             Kind::Runbook | Kind::Custom => Fitted::default(),
             Kind::Hermes => hermes::fit(&launch, &profile, &hook),
             Kind::OpenCode => opencode::fit(&launch, &profile, &hook),

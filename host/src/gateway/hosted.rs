@@ -84,6 +84,13 @@ impl HostedTools {
         self.0.is_empty()
     }
 
+    /// Whether a search of the web is among them.
+    #[must_use]
+    pub fn has_search(&self) -> bool {
+        let searches = KNOWN.iter().filter(|(_, _, tool)| *tool == Tool::Search);
+        searches.into_iter().any(|(_, stem, _)| self.0.iter().any(|entry| entry.starts_with(stem)))
+    }
+
     /// Whether a declaration of this name may be put to the policies.
     fn lists(&self, name: &str) -> bool {
         self.0.iter().any(|entry| match entry.strip_suffix('*') {

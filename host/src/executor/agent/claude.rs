@@ -7,18 +7,23 @@
 use serde_json::json;
 
 use super::hook::Hook;
-use super::{Fitted, Kind, Profile, in_home, json_file, model_url, variables};
+use super::{AtProvider, Fitted, Kind, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
 use crate::task::envelope::STAND_IN;
 
-/// Tools that work at the provider, later, or in sessions that nobody watches.
-const WITHOUT: &str = "WebSearch,WebFetch,Monitor,Workflow,ScheduleWakeup,CronCreate,CronDelete,CronList,EnterWorktree,\
+/// Its search at the provider.
+const SEARCH: &str = "WebSearch";
+/// Tools that fetch by themselves, work later, or in sessions that nobody watches.
+const WITHOUT: &str = "WebFetch,Monitor,Workflow,ScheduleWakeup,CronCreate,CronDelete,CronList,EnterWorktree,\
     ExitWorktree,SendMessage,ListAgents,TaskStop";
 
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     let flags = ["--dangerously-skip-permissions", "--strict-mcp-config", "--setting-sources", "user"];
     // In one word: the list takes all words after it.
-    let without = format!("--disallowedTools={WITHOUT}");
+    let without = match profile.at_provider {
+        AtProvider::Nothing => format!("--disallowedTools={SEARCH},{WITHOUT}"),
+        AtProvider::Search => format!("--disallowedTools={WITHOUT}"),
+    };
     let model = || profile.model_name().to_owned();
     let on = || "1".to_owned();
     let settings = json!({
@@ -55,7 +60,18 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::agent::tests::{call_of, json_of};
+    use crate::executor::agent::tests::{call_of, fitted, json_of};
+
+    #[test]
+    fn it_searches_at_the_provider_only_where_that_is_listed() {
+        let without = |at_provider| {
+            let (fitted, _) = fitted(Profile { kind: Kind::Claude, at_provider, ..Profile::default() });
+            let words: Vec<_> = fitted.arguments.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+            words.into_iter().find(|word| word.starts_with("--disallowedTools=")).expect("said")
+        };
+        assert!(without(AtProvider::Nothing).contains("=WebSearch,WebFetch,"));
+        assert!(without(AtProvider::Search).contains("=WebFetch,"));
+    }
 
     #[test]
     fn the_prompt_follows_its_flag_and_the_workspace_configures_nothing() {

@@ -8,7 +8,7 @@
 use serde_json::json;
 
 use super::hook::Hook;
-use super::{Fitted, Kind, NeededFile, Profile, in_home, json_file, model_url, variables};
+use super::{AtProvider, Fitted, Kind, NeededFile, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
 use crate::task::envelope::STAND_IN;
 
@@ -36,7 +36,10 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
         "sandbox_mode": "danger-full-access",
         "check_for_update_on_startup": false,
         // It would run at the provider.
-        "web_search": "disabled",
+        "web_search": match profile.at_provider {
+            AtProvider::Nothing => "disabled",
+            AtProvider::Search => "live",
+        },
         "features": {"multi_agent": false},
         "analytics": {"enabled": false},
         "model_providers": {"coda": {
@@ -63,7 +66,16 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::agent::tests::call_of;
+    use crate::executor::agent::tests::{call_of, fitted};
+
+    #[test]
+    fn it_searches_at_the_provider_only_where_that_is_listed() {
+        for (at_provider, said) in [(AtProvider::Nothing, "disabled"), (AtProvider::Search, "live")] {
+            let (fitted, _) = fitted(Profile { kind: Kind::Codex, at_provider, ..Profile::default() });
+            let config: toml::Table = String::from_utf8_lossy(&fitted.files[0].content).parse().expect("TOML");
+            assert_eq!(config["web_search"].as_str(), Some(said));
+        }
+    }
 
     #[test]
     fn flags_end_before_the_prompt_and_the_gateway_is_the_only_provider() {

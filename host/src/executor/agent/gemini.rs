@@ -6,17 +6,21 @@
 use serde_json::json;
 
 use super::hook::Hook;
-use super::{Fitted, Kind, Profile, json_file, model_url, variables};
+use super::{AtProvider, Fitted, Kind, Profile, json_file, model_url, variables};
 use crate::executor::Launch;
 use crate::task::envelope::STAND_IN;
 
-/// Tools that search and fetch at the provider.
+/// Tools that search at the provider, and fetch there or by themselves.
 const WITHOUT: [&str; 2] = ["google_web_search", "web_fetch"];
 
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
+    let without = match profile.at_provider {
+        AtProvider::Nothing => &WITHOUT[..],
+        AtProvider::Search => &WITHOUT[1..],
+    };
     let settings = json!({
         "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": false}},
-        "tools": {"exclude": WITHOUT},
+        "tools": {"exclude": without},
         // Its file tools write nowhere else but in the workspace, and the result lies elsewhere.
         "context": {"includeDirectories": [launch.task_dir.join("io")]},
         // Gemini counts in milliseconds.
@@ -40,7 +44,13 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::agent::tests::{call_of, json_of};
+    use crate::executor::agent::tests::{call_of, fitted, json_of};
+
+    #[test]
+    fn it_searches_at_the_provider_only_where_that_is_listed() {
+        let (fitted, _) = fitted(Profile { kind: Kind::Gemini, at_provider: AtProvider::Search, ..Profile::default() });
+        assert_eq!(json_of(&fitted, ".gemini/settings.json")["tools"]["exclude"], json!(["web_fetch"]));
+    }
 
     #[test]
     fn the_prompt_is_one_word_and_nothing_is_searched_at_the_provider() {
