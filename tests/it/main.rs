@@ -29,4 +29,5 @@ mod server;
 mod setup;
 mod spending;
 mod traffic;
+mod trust;
 mod upstream;

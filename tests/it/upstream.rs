@@ -1,10 +1,16 @@
 //! A model's server that answers as the test says and forgets nothing, and an agent that asks it through the gateway.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+
+/// The CA of an upstream behind TLS.
+pub const CA: &str = include_str!("../../host/src/gateway/tests/tls/ca.pem");
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -27,15 +33,35 @@ pub struct Upstream {
 impl Upstream {
     /// `answer` gives a status and a body.
     pub fn start(answer: impl Fn(&Seen) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        Self::listening(None, answer)
+    }
+
+    /// The same over TLS, with a certificate for 127.0.0.1.
+    pub fn behind_tls(answer: impl Fn(&Seen) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        let own = CertificateDer::from_pem_slice(include_bytes!("../../host/src/gateway/tests/tls/server.pem")).expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../host/src/gateway/tests/tls/server.key")).expect("PEM");
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+        Self::listening(Some(Arc::new(builder.with_single_cert(vec![own], key).expect("a certificate"))), answer)
+    }
+
+    fn listening(tls: Option<Arc<ServerConfig>>, answer: impl Fn(&Seen) -> (u16, Value) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().expect("bound"));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (kept, answer): (_, Arc<Answers>) = (Arc::clone(&seen), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
+                let (kept, answer, tls) = (Arc::clone(&kept), Arc::clone(&answer), tls.clone());
                 // One that breaks off is no request.
-                std::thread::spawn(move || _ = serve(stream, &kept, &*answer));
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &kept, &*answer),
+                    Some(tls) => {
+                        let tls = ServerConnection::new(tls).expect("a connection");
+                        serve(StreamOwned::new(tls, stream), &kept, &*answer)
+                    }
+                });
             }
         });
         Self { url, seen }
@@ -47,8 +73,8 @@ impl Upstream {
     }
 }
 
-fn serve(stream: TcpStream, kept: &Mutex<Vec<Seen>>, answer: &Answers) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+fn serve(stream: impl Read + Write, kept: &Mutex<Vec<Seen>>, answer: &Answers) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head)? == 0 {
@@ -71,12 +97,13 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Seen>>, answer: &Answers) -> std::i
     kept.lock().expect("seen").push(seen.clone());
     let (status, body) = answer(&seen);
     let body = body.to_string();
-    let mut stream = stream;
+    let stream = reader.get_mut();
     write!(
         stream,
         "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
-    )
+    )?;
+    stream.flush()
 }
 
 /// An answer in Chat Completions: these words, 100 tokens read and 20 written.

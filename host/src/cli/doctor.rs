@@ -11,6 +11,7 @@ use super::agent;
 use super::context::{CliError, Context, Format};
 use super::print;
 use crate::config::{self, AgentKind, Config, Flags};
+use crate::gateway;
 use crate::home;
 use crate::policy::lets_requester_decide;
 
@@ -71,6 +72,7 @@ pub(super) async fn run(context: &Context, environment: &BTreeMap<String, String
     checks.push(disk(&context.home));
     let config = config.unwrap_or_default();
     checks.push(server(&config, context));
+    checks.extend(authorities(&config));
     checks.push(policies(&config, context).await);
     checks.extend(four_eyes(&config));
     checks.push(machine::landlock(&config));
@@ -126,6 +128,18 @@ fn server(config: &Config, context: &Context) -> Check {
         Ok(_) => Check::ok("server", format!("not running; {address} is free")),
         Err(e) => Check::new("server", Level::Fail, "not running", e.to_string()),
     }
+}
+
+/// Whether the file with CAs of models' servers can be used.
+fn authorities(config: &Config) -> Option<Check> {
+    let name = "CAs of models";
+    let file = config.in_home(config.settings.gateway.ca_file.as_deref()?);
+    Some(match gateway::authorities(&file) {
+        Ok(count) => Check::ok(name, format!("{count} in {}, besides those of the system", file.display())),
+        Err(why) => {
+            Check::new(name, Level::Fail, why, "mend the file, or unset gateway.ca_file; the server does not start with it")
+        }
+    })
 }
 
 /// Through the server, which has them loaded; without one, whether the list can be read at all.
