@@ -55,7 +55,8 @@ fn streamed_listing(items: &[Value], listed: &[Value]) -> String {
         let mut within = Vec::new();
         match item["type"].as_str().expect("a type") {
             "web_search_call" => {
-                begin["action"] = json!({"type": "search", "query": "weather"});
+                begin = json!({"type": "web_search_call", "id": item["id"], "status": "in_progress",
+                    "action": {"type": "search", "query": "weather"}});
                 let step = |step: &str| at(&format!("response.web_search_call.{step}"));
                 within.extend([step("in_progress"), step("searching"), step("completed")]);
             }
