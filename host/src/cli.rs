@@ -5,6 +5,7 @@
 //! error. Exit codes are in [`exit_code`] and docs/operations.md.
 
 mod agent;
+mod agent_conversation;
 mod approval;
 pub mod audit;
 mod config;
@@ -126,6 +127,13 @@ enum Command {
     /// coda's own agent, started inside a task's terminal
     #[command(name = "agent-runbook", hide = true)]
     AgentRunbook,
+    /// What an agent that goes on in its conversation is executed by
+    #[command(name = "agent-conversation", hide = true)]
+    AgentConversation {
+        /// As the executor words them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// The process that compiles a policy
     #[command(name = "policy-build", hide = true)]
     PolicyBuild,
@@ -145,6 +153,7 @@ pub fn main() -> ExitCode {
         // Before anything else: these must find a process of one thread.
         Command::AgentRunbook => runbook::run(),
         Command::Hook(args) => hook::run(&args),
+        Command::AgentConversation { words } => agent_conversation::run(&words),
         Command::SandboxInit { words } => sandbox_init::run(&words),
         Command::PolicyBuild => ExitCode::from(crate::policy::build::main()),
         command => {
@@ -212,6 +221,7 @@ async fn talk(
         | Command::Completions { .. }
         | Command::Hook(_)
         | Command::AgentRunbook
+        | Command::AgentConversation { .. }
         | Command::PolicyBuild
         | Command::SandboxInit { .. } => Err(CliError::Failed("this command does not talk to a server".into())),
     }

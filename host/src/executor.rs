@@ -9,6 +9,7 @@ pub mod agent;
 mod clock;
 pub mod end;
 mod environment;
+mod folders;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inside;
@@ -34,11 +35,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -54,6 +53,7 @@ pub use transcript::TranscriptReport;
 
 use crate::id::TaskId;
 use crate::policy::Cleared;
+use crate::task::conversation::Conversation;
 
 /// Masks these secrets in a text, and shapes of well-known ones, as the terminal's stream masks them.
 #[must_use]
@@ -74,6 +74,8 @@ pub struct Launch {
     pub attempt: u32,
     /// Agent name, such as `hermes`.
     pub agent: String,
+    /// How its conversation with its model begins: as `ready_home` says.
+    pub conversation: Conversation,
     /// The text that the agent gets.
     pub envelope: Cleared<String>,
     /// `CODA_HOME/tasks/ID`: the host's alone; `io` and `home` below it are the agent's.
@@ -94,6 +96,13 @@ pub struct Launch {
     pub secrets: Vec<String>,
     /// Extra environment from the agent's profile.
     pub environment: BTreeMap<String, String>,
+}
+
+impl Launch {
+    /// What an agent is told where its prompt would stand on a command line.
+    pub(in crate::executor) fn stand_in(&self) -> String {
+        self.conversation.stand_in(self.attempt)
+    }
 }
 
 /// Settings of the executor.
@@ -219,11 +228,28 @@ impl Executor {
         &self.agents
     }
 
+    /// Makes the home ready for an attempt's agent. What the attempts before left there is gone, so that nothing which an
+    /// agent wrote there configures the next one: but for its conversation, where that is `wanted` and there.
+    pub fn ready_home(
+        &self,
+        task: &TaskId,
+        agent: &str,
+        task_dir: &Path,
+        wanted: Conversation,
+    ) -> Result<Conversation, StartError> {
+        match self.agents.keeping(agent) {
+            agent::Keeping::Home(conversation) => Ok(if wanted == conversation { wanted } else { Conversation::New }),
+            agent::Keeping::Conversation(kept) => {
+                folders::renew(task, task_dir, kept.filter(|_| wanted == Conversation::Resumed))
+            }
+        }
+    }
+
     /// Starts an agent. Its newest progress line, not screened, is in `progress`.
     pub async fn start(&self, launch: Launch, progress: watch::Sender<Option<Progress>>) -> Result<Run, StartError> {
         let path = launch.environment.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
         let call = self.agents.prepare(&launch, &path)?;
-        prepare_folders(&launch, &call.files)?;
+        folders::prepare(&launch, &call.files)?;
         // Before the agent lives: what it writes first counts.
         let tail = progress::Tail::at_end(&launch.task_dir.join("io/status.jsonl"));
         let spec = self.spec(&launch, call);
@@ -285,6 +311,11 @@ pub(crate) fn sandbox_init(words: &[OsString]) -> u8 {
     supervisor::main(words)
 }
 
+/// The hidden command `agent-conversation`.
+pub(crate) fn agent_conversation(words: &[OsString]) -> u8 {
+    agent::strip::main(words)
+}
+
 fn secrets_of(launch: &Launch) -> Vec<String> {
     launch.secrets.iter().cloned().chain([launch.gateway_token.clone()]).collect()
 }
@@ -337,54 +368,4 @@ async fn handshake(child: &mut Child, channel: reports::Channel, spec: &supervis
     };
     let late = |_| format!("the supervisor said nothing for {} s", START.as_secs());
     tokio::time::timeout(START, exchange).await.map_err(late)?
-}
-
-/// Makes the task's folders, takes an old result away and writes what the agent needs to find.
-fn prepare_folders(launch: &Launch, files: &[agent::NeededFile]) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let fault = |what: &Path| {
-        let what = what.display().to_string();
-        move |source| StartError::Prepare { what, source }
-    };
-    for place in ["io", "home"] {
-        let path = launch.task_dir.join(place);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(fault(&path))?;
-        // INVARIANT: io and home belong to the agent, which may have put links there: every step below them is taken
-        // through `Dir`, which no link leads out of.
-        let dir = Dir::open_ambient_dir(&path, cap_std::ambient_authority()).map_err(fault(&path))?;
-        if place == "io" {
-            clear(&dir, "result.json").map_err(fault(&path.join("result.json")))?;
-        } else {
-            dir.create_dir_all("tmp").map_err(fault(&path.join("tmp")))?;
-        }
-        for file in files.iter().filter(|file| file.place == place) {
-            place_file(&dir, Path::new(file.path), &file.content).map_err(fault(&path.join(file.path)))?;
-        }
-    }
-    if !launch.workspace.is_dir() {
-        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
-        return Err(fault(&launch.workspace)(missing));
-    }
-    Ok(())
-}
-
-/// Removes whatever has this name.
-fn clear(dir: &Dir, name: &str) -> std::io::Result<()> {
-    match dir.symlink_metadata(name) {
-        Ok(meta) if meta.is_dir() => dir.remove_dir_all(name),
-        Ok(_) => dir.remove_file(name),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    }
-}
-
-/// Writes beside and renames, so that whatever had the name is replaced and not written through.
-fn place_file(dir: &Dir, path: &Path, content: &[u8]) -> std::io::Result<()> {
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        dir.create_dir_all(parent)?;
-    }
-    let beside = path.with_extension(format!("new-{}", crate::env::hex(&crate::env::random_bytes::<8>())));
-    let mut file = dir.open_with(&beside, OpenOptions::new().write(true).create_new(true).mode(0o600))?;
-    file.write_all(content)?;
-    dir.rename(&beside, dir, path)
 }

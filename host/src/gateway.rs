@@ -59,13 +59,16 @@ pub use forwarded::{Forwarded, TooMany};
 pub use hosted::HostedTools;
 pub use record::Mask;
 pub use said::Said;
+pub use session::Heard;
 pub use transport::HttpVersion;
 pub use upstream::Upstream;
+
+use tokio::sync::watch;
 
 use crate::env;
 use crate::gates::ToolGates;
 use crate::id::TaskId;
-use crate::policy::Cleared;
+use crate::task::envelope::Told;
 use egress::way::{Way, Ways};
 use record::Recorder;
 use session::{Session, Sessions};
@@ -266,13 +269,13 @@ impl Gateway {
         &self.shared.forwarded
     }
 
-    /// Lets one attempt of a task in. Its agent may tell the model a stand-in, and the model gets this envelope. `secrets`
+    /// Lets one attempt of a task in. Its agent may tell the model a stand-in, and the model gets what is `told`. `secrets`
     /// are values that must not show in what the upstream says about errors.
     #[must_use]
-    pub fn open(&self, task: TaskId, envelope: Cleared<String>, upstream: Upstream, secrets: Vec<String>) -> Access {
+    pub fn open(&self, task: TaskId, told: impl Into<Told>, upstream: Upstream, secrets: Vec<String>) -> Access {
         let token = format!("coda_task_{}", env::hex(&env::random_bytes::<32>()));
         let line = upstream::Line::new(&task, upstream, secrets, &self.shared.forwarded);
-        let session = Arc::new(Session::new(task, envelope, line, &self.shared.settings));
+        let session = Arc::new(Session::new(task, told.into(), line, &self.shared.settings));
         let key = session::token_key(&token);
         self.shared.sessions.insert(key, session);
         Access { token, guard: AccessGuard { shared: Arc::clone(&self.shared), key, way: None } }
@@ -294,6 +297,12 @@ pub struct Access {
 }
 
 impl Access {
+    /// What the task's model was asked; `None` once the access is closed.
+    #[must_use]
+    pub fn heard(&self) -> Option<watch::Receiver<Heard>> {
+        Some(self.guard.shared.sessions.of(&self.guard.key)?.heard.subscribe())
+    }
+
     /// Lets the task reach what its profile allows. To be called once, before the task has a network of its own.
     pub fn let_out(&mut self, egress: Egress) -> WayOut {
         if egress.is_empty() {

@@ -36,6 +36,7 @@ use crate::id::TaskId;
 use crate::policy::Policies;
 use crate::store::tasks::Patch;
 use crate::store::{Store, StoreError};
+use crate::task::conversation::Conversation;
 use crate::task::state::Happening;
 use crate::task::{EndedBy, Reason, Status, Task};
 
@@ -231,11 +232,22 @@ impl Pipeline {
         }
         let entered = self.0.parts.gates.enter(running.clone());
         let baseline = self.baseline(task, lease.path()).await;
-        let prepared = self.prepare(task, &running).await?;
-        let ended = self.run_agent(task, &running, prepared).await?;
+        let ended = self.converse(task, &running).await?;
         drop(entered);
         let changes = self.changes(task, &running, baseline).await;
         Ok((running, ended, changes))
+    }
+
+    /// Runs the agent: a later attempt in the conversation of the one before, where that can be. Where its agent cannot go on
+    /// after all, and nothing was said, once more in a new one.
+    async fn converse(&self, task: &Task, running: &Running) -> Result<Ended, Reason> {
+        let wanted = if task.attempt > 1 { Conversation::Resumed } else { Conversation::New };
+        let ran = self.run_agent(task, running, self.prepare(task, running, wanted).await?).await?;
+        if !ran.could_not_go_on() || self.0.stopping.is_cancelled() {
+            return Ok(ran.ended);
+        }
+        tracing::warn!(how = ?ran.ended.how, "an agent could not go on in its conversation; it begins a new one");
+        Ok(self.run_agent(task, running, self.prepare(task, running, Conversation::New).await?).await?.ended)
     }
 
     /// The task's workspace, once nobody else writes to it.

@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub mod calls;
 pub mod decisions;
 mod events;
+pub mod foreign;
 pub mod inbox;
 pub mod items;
 mod policy_sets;

@@ -1,5 +1,6 @@
 //! Tasks: what they are made of. The state machine is in `state`, the text an agent gets in `envelope`.
 
+pub mod conversation;
 pub mod envelope;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

@@ -28,7 +28,7 @@ sys.path.insert(0, str(HERE))
 import install  # noqa: E402
 import kills  # noqa: E402
 from cases import CASES, conversations  # noqa: E402
-from players import AGENTS, AT_ONCE, Tasks, staged, write_table  # noqa: E402
+from players import AFRESH, AGENTS, AT_ONCE, Tasks, staged, write_table  # noqa: E402
 
 # How long a call is held before its task is parked: long enough to decide and for signs of life, short enough to wait for.
 HOLD_S = 25
@@ -80,9 +80,14 @@ def versions(stage):
 def table(outcome, listed, names, cases):
     """Markdown: agents × cases."""
     letters = [KILLS if title == "killed" else CASES[title][0] for title in cases]
+    # Case d looks at it: one that goes on, or does not, other than AFRESH says has failed there.
+    if "parked" in cases:
+        letters.append("goes on")
     lines = [f"| agent | release | {' | '.join(letters)} |", f"|---|---|{'---|' * len(letters)}"]
     for name in names:
         cells = ["yes" if outcome[name, title] is None else "**no**" for title in cases]
+        if "parked" in cases:
+            cells.append("yes" if outcome[name, "parked"] is None and name not in AFRESH else "no")
         lines.append(f"| {name} | {listed[name]['version']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -2,12 +2,14 @@
 
 import json
 
-from players import AGENTS, DOOMED, marker
+from players import AFRESH, AGENTS, DOOMED, marker
 from stage import ENDED, SECRET
 
 # What an agent could expand or take for a format, a flag or a command where it saw the prompt.
 OWN_WORDS = "Write to @file:greeting.txt and not to @url:http://127.0.0.1:9/ or [/bold] or $(touch expanded) --yolo."
 RECONNECT_S = 60
+# What the model says when it was told that a call waits for people.
+WAITS = "It waits for approval."
 
 CASES = {}
 
@@ -50,6 +52,13 @@ def spoken(agent):
     return [*beside, agent.result("told how"), {"text": "\n\n".join(["This is how:", *forms])}]
 
 
+def goes_on(name):
+    """What the first request of a second attempt holds: all of the first one, or nothing of it."""
+    of_the_first = ["mkdir doomed", "doomed/file", WAITS, "THE TASK GOES ON"]
+    told = ["APPROVED FOR THIS ATTEMPT", f"{marker('parked', name)}: clean the folder"]
+    return {"contains": told, "absent": of_the_first} if name in AFRESH else {"contains": [*told, *of_the_first]}
+
+
 def conversations(name, agent, stage):
     """What the model says to one agent in each case; `expect` holds what it must have been told by then."""
     prepared = agent.shell("mkdir doomed && echo alive > doomed/file && ls doomed")
@@ -66,14 +75,13 @@ def conversations(name, agent, stage):
             {"expect": {"contains": ["shell.wipe-root"]}, **agent.shell("echo went on > after.txt")},
             agent.result("the wipe was refused, the rest is done"), done],
         "approved": [prepared, held, agent.result("deleted what was doomed"), done],
-        "parked": [prepared, held, {"text": "It waits for approval."},
-                   {"expect": {"contains": ["APPROVED FOR THIS ATTEMPT"]}, **held},
+        "parked": [prepared, held, {"text": WAITS}, {"expect": goes_on(name), **held},
                    agent.result("deleted in the second attempt"), done],
         "secret": [
             agent.shell(f"cat {stage.secret_file}"),
             {"expect": {"contains": ["port=8080"], "absent": [SECRET]}, **agent.result("the port is 8080")}, done],
         "retried": [prepared, held, agent.result("deleted after a lost connection"), done],
-        "hooked": [prepared, held, {"expect": {"contains": ["held as approval"]}, "text": "It waits for approval."}],
+        "hooked": [prepared, held, {"expect": {"contains": ["held as approval"]}, "text": WAITS}],
         "spoken": spoken(agent),
         "bare": [{"text": written(agent, DOOMED)[-1]}],
         "injected": [
@@ -125,7 +133,7 @@ async def approved(stage, tasks):
     assert not (work / "doomed").exists() and done["summary"] == "deleted what was doomed", done
 
 
-@case("d", "held, nobody decides in time, approved later: the second attempt does it")
+@case("d", "held, nobody decides in time, approved later: the second attempt does it, in the same conversation if it can")
 async def parked(stage, tasks):
     waiting, approval = await held(stage, tasks, "parked")
     parked = await tasks.until(waiting, lambda now: now["status"] == "needs_approval" and stage.is_parked(now["task_id"]))
@@ -135,6 +143,11 @@ async def parked(stage, tasks):
     done = await tasks.completed(parked, "parked")
     assert (work / "canary").read_text() == "ran\n", "it did not run exactly once"
     assert done["summary"] == "deleted in the second attempt", done
+    shown = json.loads(stage.coda("task", "show", done["task_id"], "--json"))
+    assert shown["attempt"] == 2 and shown["resumed"] is (tasks.name not in AFRESH), shown
+    prompt = f"{marker('parked', tasks.name)}: clean the folder"
+    told = [json.dumps(r["body"]).count(prompt) for r in stage.requests(marker("parked", tasks.name))]
+    assert told == [1] * len(told), f"the model was told its task more than once: {told}"
 
 
 @case("e", "a secret in a tool result never reaches the model")

@@ -47,6 +47,12 @@ AGENTS = {
     "codex": Agent("exec_command", None, command="cmd", dialect="responses"),
     "gemini": Agent("run_shell_command", "write_file", "file_path", dialect="gemini"),
 }
+# Those whose next attempt begins a new conversation, and why; all others go on in theirs. docs/agents.md says more.
+AFRESH = {
+    "gemini": "it tells each result twice and loses the signatures of its model's calls",
+}
+
+
 def marker(name, agent):
     return f"CASE-{name}-{agent}-END".upper()
 

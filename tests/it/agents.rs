@@ -131,3 +131,65 @@ case $(cat <&3) in *'"run"'*) ;; *) sleep 600 ;; esac
     let roles = format!("{ROLES}[[role]]\nname = \"approver\"\nprincipals = [\"ann@example.com\"]\n");
     behind_a_proxy_with(&roles, &agent)
 }
+
+/// An agent that is called as Pi, and keeps its conversation where Pi does. In its first attempt it asks; what it does in the
+/// next one is `then`, with `$*` as it was called.
+fn like_pi(then: &str) -> Server {
+    let kept = "$HOME/.pi/agent/sessions/--work--/1.jsonl";
+    let script = format!(
+        "case \"$*\" in *--continue*) went_on=yes;; esac\n\
+         if [ -e asked ]; then {then}\nfi\n\
+         touch asked; mkdir -p \"$(dirname \"{kept}\")\"; echo '{{}}' > \"{kept}\"\n\
+         printf '{{\"status\":\"info_needed\",\"summary\":\"?\",\"feedback\":\"which?\"}}' > \"$CODA_TASK_DIR/r\"; mv \"$CODA_TASK_DIR/r\" \"$CODA_TASK_DIR/result.json\""
+    );
+    let agent = format!(
+        "[models.none]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"none\"\n\
+         [agents.own]\nkind = \"pi\"\nmodel = \"none\"\ncommand = \"/bin/sh\"\narguments = [\"-c\", {}, \"pi\"]\n",
+        json!(script)
+    );
+    behind_a_proxy_with(ROLES, &agent)
+}
+
+/// Its task, after the question was answered; and what was noted of its conversation.
+fn answered(server: &Server) -> (Value, Vec<bool>) {
+    let sue = Person::new(server, "sue@example.com");
+    let (status, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
+    assert_eq!(status, 201, "{task:#}");
+    let id = field(&task, "task_id");
+    sue.wait_for(&id, &["info_needed", "failed", "completed"]);
+    let (status, said) = sue.post(&format!("/v1/tasks/{id}/answer"), &json!({ "text": "the blue one" }));
+    assert_eq!(status, 200, "{said:#}");
+    let ended = sue.wait_for(&id, &["completed", "failed", "denied", "timed_out"]);
+    let (_, page) = sue.get(&format!("/v1/tasks/{id}/events?limit=1000"));
+    let events = page["events"].as_array().cloned().unwrap_or_default();
+    let noted = of_kind(&events, "conversation").iter().map(|e| e["body"]["resumed"] == true).collect();
+    (ended, noted)
+}
+
+#[test]
+fn a_later_attempt_goes_on_in_the_conversation_of_the_one_before_and_the_record_says_so() {
+    let server =
+        like_pi(&format!("[ \"$went_on\" ] && [ -s \"$HOME/.pi/agent/sessions/--work--/1.jsonl\" ] || exit 3; {DONE}; exit"));
+    let (ended, noted) = answered(&server);
+    assert_eq!((field(&ended, "status").as_str(), &ended["attempt"]), ("completed", &json!(2)), "{ended:#}");
+    assert_eq!((&ended["resumed"], noted), (&json!(true), vec![true]));
+}
+
+#[test]
+fn an_agent_that_cannot_go_on_begins_anew_once_and_the_record_says_so() {
+    let server = like_pi(&format!(
+        "echo start >> starts; [ \"$went_on\" ] && exit 3; [ -e \"$HOME/.pi/agent/sessions\" ] && exit 4; {DONE}; exit"
+    ));
+    let (ended, noted) = answered(&server);
+    assert_eq!((field(&ended, "status").as_str(), &ended["attempt"]), ("completed", &json!(2)), "{ended:#}");
+    assert_eq!((&ended["resumed"], noted), (&json!(false), vec![true, false]));
+}
+
+#[test]
+fn an_agent_that_never_starts_well_ends_its_task() {
+    let server = like_pi("echo start >> starts; exit 3");
+    let (ended, noted) = answered(&server);
+    assert_eq!((field(&ended, "status").as_str(), noted), ("failed", vec![true, false]), "{ended:#}");
+    let starts = server.home.path().join("workspaces").join(field(&ended, "session_id")).join("starts");
+    assert_eq!(std::fs::read_to_string(starts).expect("it started"), "start\nstart\n", "once in its conversation, once anew");
+}

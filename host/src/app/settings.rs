@@ -205,6 +205,7 @@ fn profile(config: &Config, name: &str, agent: &crate::config::Agent) -> executo
         kind: agent.kind,
         command: agent.command.as_deref().map(PathBuf::from).unwrap_or_default(),
         arguments: agent.arguments.clone(),
+        resume: agent.resume.clone(),
         environment: agent.environment.clone(),
         model: model.unwrap_or_default(),
         idle_s: agent.idle_s,
@@ -382,7 +383,7 @@ mod tests {
     fn what_an_operator_says_of_agents_reaches_the_executor() {
         let home = tempfile::tempdir().expect("a folder");
         let text = "[executor]\npass_environment = [\"PROXY\"]\nreadable = [\"/srv/shared\"]\n[tasks]\nidle_s = 60\n\
-                    [agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\nidle_s = 900\nmax_hold_s = 90\nhosted_tools = [\"web_search*\"]\n[identity]\nroles_file = \"people.toml\"\n";
+                    [agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\nresume = [\"-r\"]\nidle_s = 900\nmax_hold_s = 90\nhosted_tools = [\"web_search*\"]\n[identity]\nroles_file = \"people.toml\"\n";
         std::fs::write(home.path().join(crate::config::FILE), text).expect("written");
         let config = Config::load(home.path(), &BTreeMap::new(), &crate::config::Flags::default()).expect("right");
         let settings = executor(&config);
@@ -391,6 +392,7 @@ mod tests {
         assert_eq!((settings.idle_s, settings.agents["own"].idle_s), (60, Some(900)));
         assert_eq!(settings.agents["own"].max_hold_s, Some(90));
         assert_eq!(settings.agents["own"].at_provider, executor::agent::AtProvider::Search);
+        assert_eq!(settings.agents["own"].resume.as_deref(), Some(&["-r".to_owned()][..]));
         assert_eq!(accounts(&config).roles_file, home.path().join("people.toml"));
     }
 }

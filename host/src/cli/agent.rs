@@ -40,6 +40,8 @@ pub(super) struct Found {
     pub(super) hint: String,
     /// How long its calls may be held, where coda.toml says so.
     pub(super) max_hold_s: Option<u64>,
+    /// Whether its next attempt goes on in the conversation of the one before.
+    pub(super) resumes: bool,
 }
 
 pub(super) async fn run(
@@ -68,7 +70,7 @@ async fn list(context: &Context, environment: &BTreeMap<String, String>) -> Resu
             };
             json!({ "name": a.name, "kind": a.kind.name(), "program": a.program, "version": release.version,
                     "tested": release.tested, "layers": a.kind.layers(), "model": model, "default": a.name == *default,
-                    "max_hold_s": patience::hold_s(people, bears),
+                    "max_hold_s": patience::hold_s(people, bears), "resumes": a.resumes,
                     "usable": a.usable, "hint": a.program.is_none().then_some(&a.hint).or(trouble) })
         };
         return print::json(&json!({ "agents": agents.map(one).collect::<Vec<Value>>() }));
@@ -125,6 +127,7 @@ pub(super) fn find(config: &Config, environment: &BTreeMap<String, String>) -> V
         model: None,
         hint: String::new(),
         max_hold_s: None,
+        resumes: false,
     }];
     let plain = |kind| crate::config::Agent { kind, ..Default::default() };
     let known: Vec<_> = AgentKind::known().map(|kind| (kind.name(), plain(kind))).collect();
@@ -139,6 +142,7 @@ pub(super) fn find(config: &Config, environment: &BTreeMap<String, String>) -> V
             model: model(config, name, agent),
             hint: agent.kind.hint(name),
             max_hold_s: agent.max_hold_s,
+            resumes: agent.kind.resumes() || agent.resume.is_some(),
         });
     }
     agents.sort_by(|a, b| a.name.cmp(&b.name));

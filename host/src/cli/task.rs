@@ -265,11 +265,16 @@ fn show(context: &Context, answer: &Value) -> Result<(), CliError> {
         Some(service) => format!("{}, acting as {}", print::clean(&view.principal), print::clean(service)),
         None => print::clean(&view.principal),
     };
+    let conversation = match view.resumed {
+        Some(true) => ", which goes on in its conversation",
+        Some(false) => ", in a new conversation",
+        None => "",
+    };
     let mut lines: Vec<(&str, String)> = vec![
         ("task", view.task_id.to_string()),
         ("session", view.session_id.to_string()),
         ("status", print::status(view.status)),
-        ("agent", format!("{}, attempt {}", print::clean(&view.agent), view.attempt)),
+        ("agent", format!("{}, attempt {}{conversation}", print::clean(&view.agent), view.attempt)),
         ("by", by),
         ("created", print::relative(&view.created_at)),
         ("about", print::short(&view.prompt_summary, 100)),

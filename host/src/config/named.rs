@@ -11,6 +11,9 @@ pub use crate::executor::agent::Kind as AgentKind;
 use crate::gateway::{Auth, Dialect};
 use crate::usage::{Prices, Usd};
 
+/// Arguments by which a custom agent goes on.
+const MAX_ARGUMENTS: usize = 64;
+
 /// `[agents.NAME]`: a program that tasks may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Agent {
@@ -20,6 +23,8 @@ pub struct Agent {
     pub command: Option<String>,
     /// Arguments before those of the kind.
     pub arguments: Vec<String>,
+    /// Arguments in their place where a custom agent goes on in its conversation.
+    pub resume: Option<Vec<String>>,
     /// Which `[models.NAME]` it talks to.
     pub model: Option<String>,
     /// More environment for it. Never secrets: agents can read it.
@@ -107,6 +112,7 @@ pub(super) struct RawAgent {
     command: Option<String>,
     #[serde(default)]
     arguments: Vec<String>,
+    resume: Option<Vec<String>>,
     model: Option<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
@@ -127,6 +133,7 @@ impl RawAgent {
     /// Whether it says what the agent may reach and nothing else, as a table of a built-in agent may.
     fn is_only_egress(&self) -> bool {
         let says = self.kind.is_some() || self.command.is_some() || self.model.is_some() || self.idle_s.is_some();
+        let says = says || self.resume.is_some();
         let bounds = self.max_hold_s.is_some() || self.task_tokens.is_some() || self.task_cost_usd.is_some();
         let says = says || !self.hosted_tools.is_empty();
         !says && !bounds && self.arguments.is_empty() && self.env.is_empty() && !self.allow_hosts.is_empty()
@@ -210,14 +217,32 @@ pub(super) fn agents(raw: BTreeMap<String, RawAgent>, problem: &mut dyn FnMut(Pr
         if kind == AgentKind::Custom && raw.command.is_none() {
             problem(Problem::at(&key, "a custom agent needs a command: command = \"/path/to/program\""));
         }
+        if let Some(wrong) = raw.resume.as_deref().and_then(|words| wrong_resume(kind, words)) {
+            problem(Problem::at(format!("{key}.resume"), wrong));
+        }
         if raw.max_hold_s == Some(0) {
             problem(Problem::at(format!("{key}.max_hold_s"), "must be at least 1; approval.hold_s = 0 holds nothing at all"));
         }
-        let RawAgent { command, arguments, model, env, idle_s, max_hold_s, task_tokens, task_cost_usd, .. } = raw;
-        let agent = Agent { kind, command, arguments, model, environment: env, idle_s, max_hold_s, task_tokens, task_cost_usd };
+        let RawAgent { command, arguments, resume, model, env, idle_s, max_hold_s, task_tokens, task_cost_usd, .. } = raw;
+        let environment = env;
+        let agent =
+            Agent { kind, command, arguments, resume, model, environment, idle_s, max_hold_s, task_tokens, task_cost_usd };
         agents.insert(name, agent);
     }
     agents
+}
+
+/// What is wrong with the arguments by which an agent goes on.
+fn wrong_resume(kind: AgentKind, words: &[String]) -> Option<String> {
+    // Where a word is taken for another, such as {session} for {session_id}, the agent would get it as it stands.
+    let is_unknown = |word: &&String| word.replace("{session_id}", "").contains("{session");
+    match (kind, words.iter().find(is_unknown)) {
+        (AgentKind::Custom, _) if words.is_empty() => Some("holds no argument: leave it out where the agent begins anew".into()),
+        (AgentKind::Custom, _) if words.len() > MAX_ARGUMENTS => Some(format!("holds more than {MAX_ARGUMENTS} arguments")),
+        (AgentKind::Custom, Some(word)) => Some(format!("'{word}' names nothing that coda fills in but {{session_id}}")),
+        (AgentKind::Custom, None) => None,
+        (kind, _) => Some(format!("is for kind = \"custom\": coda knows whether and how '{}' goes on", kind.name())),
+    }
 }
 
 /// What may be written as a kind.

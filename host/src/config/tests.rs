@@ -91,6 +91,21 @@ fn http_versions_are_auto_and_1_1() {
 }
 
 #[test]
+fn only_an_agent_of_ones_own_says_how_it_goes_on() {
+    let own = "[agents.own]\ncommand = \"/bin/own\"\n";
+    for (text, said) in [
+        ("[agents.goose]\nresume = [\"--resume\"]\n".to_owned(), "coda knows"),
+        (format!("{own}resume = []\n"), "holds no argument"),
+        (format!("{own}resume = [\"--resume={{session}}\"]\n"), "{session_id}"),
+    ] {
+        let problem = only_problem(&text);
+        assert!(problem.key.ends_with(".resume") && problem.message.contains(said), "{problem:?}");
+    }
+    let config = read(&format!("{own}resume = [\"--resume\", \"{{session_id}}\"]\n"), &[], &Flags::default()).expect("right");
+    assert_eq!(config.agents["own"].resume.as_deref(), Some(&["--resume".to_owned(), "{session_id}".to_owned()][..]));
+}
+
+#[test]
 fn named_tables_refer_to_each_other() {
     let problem = only_problem("[agents.hermes]\nmodel = \"mian\"\n[models.main]\nbase_url = \"http://x/v1\"\nmodel = \"m\"\n");
     assert_eq!(problem.message, "there is no [models.mian]: did you mean 'main'?");

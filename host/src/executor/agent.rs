@@ -7,6 +7,7 @@ mod gemini;
 mod goose;
 mod hermes;
 mod hook;
+mod kept;
 mod kind;
 mod opencode;
 pub mod patience;
@@ -14,6 +15,7 @@ mod pi;
 mod qwen;
 pub mod release;
 mod runbook;
+pub(super) mod strip;
 pub mod tested;
 
 use std::collections::BTreeMap;
@@ -22,10 +24,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hook::Hook;
+pub(super) use kept::{Keeping, Kept, Part};
 pub use kind::Kind;
 use release::Releases;
 
 use super::{Launch, StartError};
+use crate::task::conversation::{Conversation, session_id};
 
 /// One `[agents.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct Profile {
     pub command: PathBuf,
     /// More arguments, before those of the kind.
     pub arguments: Vec<String>,
+    /// Those in their place where a custom agent goes on in its conversation; `None` = it begins a new one in each attempt.
+    pub resume: Option<Vec<String>>,
     /// More environment.
     pub environment: BTreeMap<String, String>,
     /// Model that the agent asks for by name; empty: `default`.
@@ -122,6 +128,23 @@ impl Agents {
         Self { profiles, hook: Hook { own_program, limit_s: hook_limit_s }, releases: Releases::default() }
     }
 
+    /// What of an agent's home the next attempt finds. A name that nobody knows keeps nothing: it does not start.
+    pub(super) fn keeping(&self, name: &str) -> Keeping {
+        let Some(profile) = self.profiles.get(name) else { return Keeping::Conversation(None) };
+        match profile.kind {
+            Kind::Custom if profile.resume.is_some() => Keeping::Home(Conversation::Resumed),
+            Kind::Runbook | Kind::Custom => Keeping::Home(Conversation::New),
+            kind @ (Kind::Hermes
+            | Kind::OpenCode
+            | Kind::Goose
+            | Kind::Pi
+            | Kind::Qwen
+            | Kind::Claude
+            | Kind::Codex
+            | Kind::Gemini) => Keeping::Conversation(kind.kept()),
+        }
+    }
+
     /// An agent's own idle rule.
     pub(super) fn idle_s(&self, name: &str) -> Option<u64> {
         self.profiles.get(name)?.idle_s
@@ -175,7 +198,7 @@ impl Agents {
             program: profile.kind.command(profile).display().to_string(),
             hint: profile.kind.hint(&launch.agent),
         })?;
-        let mut arguments: Vec<OsString> = profile.arguments.iter().map(OsString::from).collect();
+        let mut arguments = profile.words(launch);
         let mut environment = profile.environment.clone();
         let mut files = vec![NeededFile { place: "io", path: "prompt.txt", content: launch.envelope.get().clone().into_bytes() }];
         let fitted = match profile.kind {
@@ -193,11 +216,25 @@ impl Agents {
         arguments.extend(fitted.arguments);
         environment.extend(fitted.environment);
         files.extend(fitted.files);
-        Ok(Call { program, arguments, environment, files })
+        let call = Call { program, arguments, environment, files };
+        let is_stripped =
+            launch.conversation == Conversation::Resumed && profile.kind.kept().is_some_and(|k| k.database.is_some());
+        Ok(if is_stripped { strip::first(profile.kind, &self.hook.own_program, call) } else { call })
     }
 }
 
 impl Profile {
+    /// Its own arguments. The host's id of the conversation stands in them for an agent that can go on in one.
+    fn words(&self, launch: &Launch) -> Vec<OsString> {
+        let Some(resume) = &self.resume else { return self.arguments.iter().map(OsString::from).collect() };
+        let words = match launch.conversation {
+            Conversation::New => &self.arguments,
+            Conversation::Resumed => resume,
+        };
+        let id = session_id(&launch.task);
+        words.iter().map(|word| word.replace("{session_id}", &id).into()).collect()
+    }
+
     /// The name that the agent asks for its model by. The gateway puts the real one in its place.
     pub(super) fn model_name(&self) -> &str {
         if self.model.is_empty() { "default" } else { &self.model }
@@ -259,11 +296,21 @@ pub(super) mod tests {
         fitted(Profile { kind, ..Profile::default() })
     }
 
+    /// The same for its second attempt, which goes on.
+    pub(super) fn resumed_call_of(kind: Kind) -> (Fitted, Launch) {
+        call(Profile { kind, ..Profile::default() }, Conversation::Resumed)
+    }
+
     /// The same for a profile that says more.
     pub(super) fn fitted(profile: Profile) -> (Fitted, Launch) {
+        call(profile, Conversation::New)
+    }
+
+    fn call(profile: Profile, conversation: Conversation) -> (Fitted, Launch) {
         let mut stage = crate::executor::tests::harness::Stage::with("");
         stage.prompt = "---CODA-TASK---\n--help $(MY-WORDS) @file".into();
-        let launch = stage.launch();
+        let attempt = if conversation == Conversation::New { 1 } else { 2 };
+        let launch = Launch { conversation, attempt, ..stage.launch() };
         let hook = Hook { own_program: vec!["/opt/coda".into()], limit_s: 60 };
         let profile = Profile { model: "big-model".into(), ..profile };
         let fitted = match profile.kind {
@@ -285,6 +332,20 @@ pub(super) mod tests {
         let file = fitted.files.iter().find(|f| f.path == path).expect("it needs this file");
         assert_eq!(file.place, "home");
         serde_json::from_slice(&file.content).expect("JSON")
+    }
+
+    #[test]
+    fn an_agent_of_ones_own_gets_the_id_where_it_can_go_on() {
+        let stage = crate::executor::tests::harness::Stage::with("");
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let own = Profile { arguments: words(&["--new={session_id}"]), ..Profile::default() };
+        let launch = stage.launch();
+        let id = session_id(&launch.task);
+        assert_eq!(own.words(&launch), ["--new={session_id}"], "it says nothing of conversations");
+        let own = Profile { resume: Some(words(&["--resume", "{session_id}"])), ..own };
+        assert_eq!(own.words(&launch), [format!("--new={id}").as_str()]);
+        let launch = Launch { attempt: 2, conversation: Conversation::Resumed, ..launch };
+        assert_eq!(own.words(&launch), ["--resume", &id]);
     }
 
     #[test]

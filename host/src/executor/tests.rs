@@ -4,6 +4,7 @@ mod bypass;
 mod confined;
 mod endings;
 pub(super) mod harness;
+mod homes;
 mod recordings;
 mod runbooks;
 mod secrets;
@@ -19,6 +20,9 @@ fn reexec() {
     let after = |command: &str| words.iter().position(|w| w == command).map(|at| &words[at + 1..]);
     if let Some(rest) = after(super::supervisor::COMMAND) {
         std::process::exit(i32::from(super::sandbox_init(rest)));
+    }
+    if let Some(rest) = after(super::agent::strip::COMMAND) {
+        std::process::exit(i32::from(super::agent_conversation(rest)));
     }
     if after("agent-runbook").is_some() {
         std::process::exit(i32::from(crate::cli::runbook::main()));

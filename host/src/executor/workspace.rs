@@ -171,12 +171,12 @@ pub fn place_prior(io: &Path, results: &[(SessionId, serde_json::Value)]) -> std
     use cap_std::fs::PermissionsExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(io)?;
     let io = Dir::open_ambient_dir(io, cap_std::ambient_authority())?;
-    super::clear(&io, "prior")?;
+    super::folders::clear(&io, "prior")?;
     io.create_dir("prior")?;
     let prior = io.open_dir("prior")?;
     for (session, result) in results {
         let name = format!("{session}.json");
-        super::place_file(&prior, Path::new(&name), format!("{result:#}\n").as_bytes())?;
+        super::folders::place_file(&prior, Path::new(&name), format!("{result:#}\n").as_bytes())?;
         prior.set_permissions(&name, cap_std::fs::Permissions::from_mode(0o400))?;
     }
     Ok(())

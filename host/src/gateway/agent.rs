@@ -61,6 +61,7 @@ fn parse_calls(body: Value) -> Result<Vec<ToolCall>, Failure> {
 
 /// Work for a task whose access stays open meanwhile.
 pub(in crate::gateway) async fn while_open<T>(admitted: &Admitted, work: impl Future<Output = T>) -> Result<T, Failure> {
+    admitted.session.asked(None);
     tokio::select! {
         done = work => Ok(done),
         () = admitted.session.closed.cancelled() => Err(Failure::unauthenticated()),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
@@ -17,7 +17,8 @@ use super::turn::{Reader, Turn};
 use super::upstream::Line;
 use crate::gates::{ResultVerdict, ToolGates};
 use crate::id::TaskId;
-use crate::policy::Cleared;
+use crate::task::conversation::Conversation;
+use crate::task::envelope::Told;
 
 /// SHA-256 of a token: tokens themselves are not kept, and not compared.
 pub(in crate::gateway) type TokenKey = Hash;
@@ -61,8 +62,10 @@ impl Sessions {
 /// One task.
 pub(in crate::gateway) struct Session {
     pub(in crate::gateway) task: TaskId,
-    /// What stands for the stand-in in what the model reads.
-    pub(in crate::gateway) envelope: Cleared<String>,
+    /// What the model reads where the agent was told a stand-in.
+    pub(in crate::gateway) told: Told,
+    /// What the model was asked so far.
+    pub(in crate::gateway) heard: watch::Sender<Heard>,
     pub(in crate::gateway) line: Line,
     pub(in crate::gateway) splices: Splices,
     /// What the hooks of its agent need not ask about again.
@@ -89,6 +92,15 @@ struct Turns {
     decided: VecDeque<(Hash, Arc<Turn>)>,
 }
 
+/// What a task's model, or its gates, were asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Whether they were asked anything: then the agent may have done something.
+    pub is_asked: bool,
+    /// Which conversation the agent holds with it, once it was told the task.
+    pub conversation: Option<Conversation>,
+}
+
 /// Where a request finds its answer.
 pub(in crate::gateway) enum Found {
     /// The same question was asked before: its answer, from the beginning.
@@ -107,10 +119,11 @@ pub(in crate::gateway) enum Keep {
 }
 
 impl Session {
-    pub(in crate::gateway) fn new(task: TaskId, envelope: Cleared<String>, line: Line, settings: &Settings) -> Self {
+    pub(in crate::gateway) fn new(task: TaskId, told: Told, line: Line, settings: &Settings) -> Self {
         Self {
             task,
-            envelope,
+            told,
+            heard: watch::Sender::default(),
             line,
             splices: Splices::new(settings.max_remembered_refusals),
             released: Released::new(settings.max_remembered_results, Duration::from_secs(settings.hook_match_s)),
@@ -124,6 +137,16 @@ impl Session {
             max_decided: settings.max_remembered_turns,
             max_decided_bytes: settings.max_remembered_turn_bytes,
         }
+    }
+
+    /// The model, or a gate, is about to be asked, with what was found of stand-ins. Some agents ask beside their conversation, with
+    /// its last words alone: once it was seen to go on, it does.
+    pub(in crate::gateway) fn asked(&self, found: Option<Conversation>) {
+        self.heard.send_modify(|heard| {
+            let goes_on = [heard.conversation, found].contains(&Some(Conversation::Resumed));
+            let conversation = if goes_on { Some(Conversation::Resumed) } else { heard.conversation.or(found) };
+            *heard = Heard { is_asked: true, conversation };
+        });
     }
 
     /// Attaches to the turn of the same question, or begins one.

@@ -169,6 +169,7 @@ fn view(result: Option<Value>) -> TaskView {
         agent: "runbook".into(),
         attempt: 1,
         sandbox: None,
+        resumed: None,
         acting_as: None,
         usage: None,
         prompt_summary: String::new(),

@@ -8,14 +8,15 @@ use tokio::sync::watch;
 use super::progress::Lines;
 use super::{Pipeline, limit};
 use crate::executor::workspace::{Baseline, Changes, place_prior};
-use crate::executor::{self, Ended, Launch, StopReason};
+use crate::executor::{self, Ended, How, Launch, ResultFile, StopReason};
 use crate::gates::running::Running;
 use crate::gates::screen::Keep;
-use crate::gateway::{Access, Upstream, WayOut};
+use crate::gateway::{Access, Heard, Upstream, WayOut};
 use crate::id::SessionId;
 use crate::policy::Cleared;
 use crate::policy::contract::Permissions;
 use crate::store::StoreError;
+use crate::task::conversation::Conversation;
 use crate::task::envelope::{self, Facts};
 use crate::task::{Reason, Status, Task};
 
@@ -29,9 +30,29 @@ pub(super) struct Prepared {
     access: Access,
 }
 
+/// How a start of an agent ended, and what it was about.
+pub(super) struct Ran {
+    pub(super) ended: Ended,
+    /// How it was told to begin.
+    conversation: Conversation,
+    heard: Heard,
+}
+
+impl Ran {
+    /// Whether the agent ended at once where it should have gone on in its conversation: nothing was said to the model, so
+    /// that nothing is done twice where it begins anew.
+    pub(super) fn could_not_go_on(&self) -> bool {
+        self.conversation == Conversation::Resumed
+            && !self.heard.is_asked
+            && matches!(self.ended.how, How::Exited { .. } | How::Signalled { .. })
+            && matches!(self.ended.result, ResultFile::Missing)
+    }
+}
+
 impl Pipeline {
-    /// Makes everything that the agent needs and nothing that it does not.
-    pub(super) async fn prepare(&self, task: &Task, running: &Running) -> Result<Prepared, Reason> {
+    /// Makes everything that the agent needs and nothing that it does not. It goes on in the conversation of the attempt
+    /// before where that is `wanted`, and possible.
+    pub(super) async fn prepare(&self, task: &Task, running: &Running, wanted: Conversation) -> Result<Prepared, Reason> {
         let internal = |e: StoreError| limit("store", format!("the task could not be prepared: {e}"));
         let task_dir = self.task_dir(task);
         let prior = self.prior(task).await.map_err(internal)?;
@@ -42,13 +63,14 @@ impl Pipeline {
         });
         let made = made.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
         made.map_err(|e| limit("disk", format!("its folder could not be made: {e}")))?;
+        let conversation = self.ready_home(task, wanted).await?;
         let prior_dir = has_prior.then(|| task_dir.join("io").join("prior"));
         let id = task.id.clone();
-        let (on_record, grants, answer) = self
+        let (on_record, grants, answers) = self
             .0
             .parts
             .store
-            .call(move |s| Ok((s.prompt_on_record(&id)?, s.unused_grants(&id)?, s.last_answer(&id)?)))
+            .call(move |s| Ok((s.prompt_on_record(&id)?, s.unused_grants(&id)?, s.answers(&id)?)))
             .await
             .map_err(internal)?;
         let approved: Vec<String> = grants
@@ -63,13 +85,13 @@ impl Pipeline {
             io_dir: &task_dir.join("io"),
             prior_dir: prior_dir.as_deref(),
             approved: &approved,
-            answer: answer.as_deref(),
+            answer: (!answers.is_empty()).then_some(answers.as_str()),
         };
-        let envelope = envelope::write(task, Cleared::on_record(on_record), &facts);
+        let told = envelope::tell(task, &Cleared::on_record(on_record), &facts, conversation);
+        let envelope = told.envelope.clone();
         let forwarded = self.0.parts.gateway.forwarded().of(&task.id).map(|token| token.reveal().to_owned());
         let secrets: Vec<String> = forwarded.into_iter().collect();
-        let mut access =
-            self.0.parts.gateway.open(task.id.clone(), envelope.clone(), self.model_of(&task.agent), secrets.clone());
+        let mut access = self.0.parts.gateway.open(task.id.clone(), told, self.model_of(&task.agent), secrets.clone());
         let way_out = match self.0.parts.egress.get(&task.agent) {
             Some(egress) => access.let_out(egress.clone()),
             None => WayOut::default(),
@@ -83,6 +105,7 @@ impl Pipeline {
             task: task.id.clone(),
             attempt: task.attempt,
             agent: task.agent.clone(),
+            conversation,
             envelope,
             task_dir,
             workspace: running.workspace.clone(),
@@ -97,9 +120,21 @@ impl Pipeline {
         Ok(Prepared { launch, access })
     }
 
+    /// The home of the attempt's agent, and how its conversation begins.
+    async fn ready_home(&self, task: &Task, wanted: Conversation) -> Result<Conversation, Reason> {
+        let (executor, id, agent, task_dir) =
+            (self.0.parts.executor.clone(), task.id.clone(), task.agent.clone(), self.task_dir(task));
+        let ready = tokio::task::spawn_blocking(move || executor.ready_home(&id, &agent, &task_dir, wanted)).await;
+        let ready = ready.map_err(|e| limit("internal", format!("its home could not be made: {e}")))?;
+        ready.map_err(|e| limit("disk", e.to_string()))
+    }
+
     /// Starts the process, puts it on record, and waits for its end.
-    pub(super) async fn run_agent(&self, task: &Task, running: &Running, prepared: Prepared) -> Result<Ended, Reason> {
+    pub(super) async fn run_agent(&self, task: &Task, running: &Running, prepared: Prepared) -> Result<Ran, Reason> {
         let Prepared { launch, mut access } = prepared;
+        let conversation = launch.conversation;
+        self.note_conversation(task, conversation).await;
+        let mut heard = access.heard().ok_or_else(|| limit("internal", "its way to the model is closed"))?;
         let (tell, newest) = watch::channel(None);
         let mut run = self.0.parts.executor.start(launch, tell).await.map_err(|e| limit("start", e.to_string()))?;
         if let Some(listener) = run.listener.take() {
@@ -118,21 +153,38 @@ impl Pipeline {
         if let Some(reason) = stop_at_start(now) {
             control.stop(reason);
         }
-        let mut lines = Lines::new(newest);
+        let (mut lines, mut noted) = (Lines::new(newest), conversation);
         let wait = run.wait();
         tokio::pin!(wait);
         let ended = loop {
             tokio::select! {
                 ended = &mut wait => break ended,
                 line = lines.next() => self.note_progress(task, running, &line).await,
+                seen = seen(&mut heard, noted) => {
+                    noted = seen;
+                    self.note_conversation(task, noted).await;
+                }
             }
         };
         // What it said last says most.
         if let Some(line) = lines.last() {
             self.note_progress(task, running, &line).await;
         }
+        let heard = *heard.borrow();
         drop(access);
-        Ok(ended)
+        Ok(Ran { ended, conversation, heard })
+    }
+
+    /// How a later attempt's conversation begins, for people.
+    async fn note_conversation(&self, task: &Task, conversation: Conversation) {
+        // A runbook has none: it skips the steps that it has done.
+        if task.attempt < 2 || task.agent == "runbook" {
+            return;
+        }
+        let id = task.id.clone();
+        if let Err(e) = self.0.parts.store.call(move |s| s.note_conversation(&id, conversation)).await {
+            tracing::warn!(error = %e, "how an agent's conversation begins could not be noted");
+        }
     }
 
     /// A progress line is agent's text: screened like a result before anybody reads it. One at which no policy noticed
@@ -189,6 +241,16 @@ impl Pipeline {
             tracing::warn!(error = %e, "a diff could not be kept");
         }
         changes
+    }
+}
+
+/// Ready when the conversation is seen to be another than was noted.
+async fn seen(heard: &mut watch::Receiver<Heard>, noted: Conversation) -> Conversation {
+    let is_another = |heard: &Heard| heard.conversation.is_some_and(|seen| seen != noted);
+    let seen = heard.wait_for(is_another).await.ok().and_then(|heard| heard.conversation);
+    match seen {
+        Some(seen) => seen,
+        None => std::future::pending().await,
     }
 }
 

@@ -55,7 +55,8 @@ impl Service {
         let mut view = self.view(&task).await?;
         view.result.clone_from(&task.result);
         let (id, attempt) = (task.id.clone(), task.attempt);
-        view.sandbox = self.0.store.call(move |s| s.sandbox(&id, attempt)).await?;
+        (view.sandbox, view.resumed) =
+            self.0.store.call(move |s| Ok((s.sandbox(&id, attempt)?, s.resumed(&id, attempt)?))).await?;
         view.acting_as = Some(task.acting_as.clone());
         view.usage = super::usage::of_task(&task);
         view.files_changed = task.result.as_ref().and_then(|r| serde_json::from_value(r.get("files_changed")?.clone()).ok());
@@ -148,6 +149,7 @@ impl Service {
             agent: task.agent.clone(),
             attempt: task.attempt,
             sandbox: None,
+            resumed: None,
             acting_as: None,
             usage: None,
             prompt_summary: one_line(&task.prompt, SUMMARY_CHARS),

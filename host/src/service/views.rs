@@ -79,6 +79,9 @@ pub struct TaskView {
     /// What confines its agent, the tier first; told where one task is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+    /// Whether its attempt goes on in the conversation of the one before; told of a later attempt, where one task is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<bool>,
     /// Whose rights its model sees: the submitter's, or a service identity; told where one task is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acting_as: Option<String>,

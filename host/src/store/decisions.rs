@@ -18,6 +18,9 @@ use crate::policy::{Judgment, Step};
 /// At most this many marks per task; the contract says so.
 const MAX_MARKS: usize = 64;
 
+/// Answers of a submitter that a later attempt is told.
+const MAX_ANSWERS: u32 = 20;
+
 /// A judgment as it is kept.
 #[derive(Debug, Clone)]
 pub struct DecisionRecord {
@@ -126,12 +129,16 @@ impl Store {
         })
     }
 
-    /// The submitter's last answer to a question of the agent, screened.
-    pub fn last_answer(&self, task: &TaskId) -> Result<Option<String>, StoreError> {
+    /// What the submitter answered to questions of the agent, screened, the oldest first; of very many the last ones.
+    pub fn answers(&self, task: &TaskId) -> Result<String, StoreError> {
         self.read(|tx| {
-            let sql =
-                "SELECT json_extract(body, '$.answer') FROM event WHERE task = ?1 AND kind = 'resumed' AND json_extract(body, '$.answer') IS NOT NULL ORDER BY seq DESC LIMIT 1";
-            Ok(tx.query_row(sql, [task.as_str()], |row| row.get::<_, Option<String>>(0)).optional()?.flatten())
+            let sql = "SELECT json_extract(body, '$.answer') FROM event WHERE task = ?1 AND kind = 'resumed' AND json_extract(body, '$.answer') IS NOT NULL \
+                       ORDER BY seq DESC LIMIT ?2";
+            let mut statement = tx.prepare_cached(sql)?;
+            let rows = statement.query_map(rusqlite::params![task.as_str(), MAX_ANSWERS], |row| row.get::<_, String>(0))?;
+            let mut answers = rows.collect::<Result<Vec<_>, _>>()?;
+            answers.reverse();
+            Ok(answers.join("\n\n"))
         })
     }
 }

@@ -1,14 +1,16 @@
 //! The event stream: append-only, versioned, read by sequence number.
 
-use rusqlite::Transaction;
-use serde_json::Value;
+use rusqlite::{OptionalExtension as _, Transaction};
+use serde_json::{Value, json};
 
-use super::row::{json, signed, text, unsigned};
+use super::row::{self, signed, text, unsigned};
+use super::tasks::get;
 use super::{Store, StoreError};
 use crate::env;
 use crate::event::{TaskEvent, VERSION};
 use crate::id::TaskId;
 use crate::task::Task;
+use crate::task::conversation::Conversation;
 
 impl Store {
     /// Events after `after`, oldest first; of one task, or of all.
@@ -34,10 +36,28 @@ impl Store {
                     task: TaskId::parse(&id).map_err(|e| StoreError::Corrupt { what: "task id".into(), why: e.to_string() })?,
                     attempt: row.get("attempt")?,
                     kind: row.get("kind")?,
-                    body: json(row, "body")?,
+                    body: row::json(row, "body")?,
                 });
             }
             Ok(events)
+        })
+    }
+
+    /// Notes how a later attempt's conversation begins. The last word of an attempt counts: an agent that was told to go on
+    /// may have begun anew.
+    pub fn note_conversation(&self, task: &TaskId, conversation: Conversation) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let resumed = conversation == Conversation::Resumed;
+            append_event(tx, &get(tx, task)?, "conversation", &json!({ "resumed": resumed }))
+        })
+    }
+
+    /// Whether an attempt goes, or went, on in the conversation of the one before; `None` for a first one.
+    pub fn resumed(&self, task: &TaskId, attempt: u32) -> Result<Option<bool>, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT json_extract(body, '$.resumed') FROM event WHERE task = ?1 AND attempt = ?2 AND kind = 'conversation' \
+                       ORDER BY seq DESC LIMIT 1";
+            Ok(tx.query_row(sql, rusqlite::params![task.as_str(), attempt], |row| row.get(0)).optional()?)
         })
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::env;
 use crate::policy::Cleared;
 use crate::task::Task;
+use crate::task::conversation::Conversation;
 
 const BEGIN: &str = "---CODA-TASK---";
 const END: &str = "---END-CODA-TASK---";
@@ -29,6 +30,49 @@ pub struct Facts<'a> {
     pub approved: &'a [String],
     /// The submitter's answer to the agent's question, screened.
     pub answer: Option<&'a str>,
+}
+
+/// What the model reads in the places where the agent was told stand-ins.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The envelope of this attempt.
+    pub envelope: Cleared<String>,
+    /// Where the conversation of an earlier attempt goes on.
+    pub resumed: Option<Resumed>,
+}
+
+/// What the model reads in a conversation that goes on.
+#[derive(Debug, Clone)]
+pub struct Resumed {
+    /// What the agent is told now.
+    pub stand_in: String,
+    /// The envelope with which the conversation began.
+    pub begun: Cleared<String>,
+    /// What it reads now.
+    pub next: Cleared<String>,
+}
+
+impl From<Cleared<String>> for Told {
+    fn from(envelope: Cleared<String>) -> Self {
+        Self { envelope, resumed: None }
+    }
+}
+
+/// All that an attempt tells the model, around the prompt that was cleared.
+#[must_use]
+pub fn tell(task: &Task, prompt: &Cleared<String>, facts: &Facts<'_>, conversation: Conversation) -> Told {
+    let resumed = || {
+        let first = Task { attempt: 1, ..task.clone() };
+        let stand_in = conversation.stand_in(task.attempt);
+        // What was approved and answered since is told now.
+        let begun = write(&first, prompt.clone(), &Facts { approved: &[], answer: None, ..facts.clone() });
+        Resumed { stand_in, begun, next: go_on(task, prompt.clone(), facts) }
+    };
+    let resumed = match conversation {
+        Conversation::New => None,
+        Conversation::Resumed => Some(resumed()),
+    };
+    Told { envelope: write(task, prompt.clone(), facts), resumed }
 }
 
 /// Writes the envelope around a cleared prompt.
@@ -51,6 +95,25 @@ pub fn write(task: &Task, prompt: Cleared<String>, facts: &Facts<'_>) -> Cleared
         instructions(&mut text, facts);
         text.push_str(SAFETY);
         let _ = writeln!(text, "{END}");
+        text
+    })
+}
+
+/// The message with which a conversation goes on: what is new, and nothing that stands in it already.
+fn go_on(task: &Task, prompt: Cleared<String>, facts: &Facts<'_>) -> Cleared<String> {
+    let boundary = env::hex(&env::random_bytes::<12>());
+    prompt.wrap(|_| {
+        let mut text = String::with_capacity(2048);
+        header(&mut text, task, &boundary, facts);
+        text.push_str(GOES_ON);
+        if let Some(answer) = facts.answer {
+            section(&mut text, "ANSWER", &boundary, answer);
+        }
+        let _ = writeln!(
+            text,
+            "When you are completely done, write {}/result.json; what an earlier attempt wrote there is gone.\n{END}",
+            facts.io_dir.display()
+        );
         text
     })
 }
@@ -119,6 +182,12 @@ fn instructions(text: &mut String, facts: &Facts<'_>) {
     );
 }
 
+const GOES_ON: &str = "\
+THE TASK GOES ON: it was interrupted, and this is its next attempt. Its text and instructions stand at the begin of this
+conversation and hold. A command that was cut off may have done a part of its work: look before you repeat anything.
+
+";
+
 const PROTOCOL: &str = "\
 WORKFLOW:
 PLAN what to do, EXECUTE it, SYNTHESIZE the result; after each phase look at it critically once, and mend what is wrong before you go on.
@@ -147,6 +216,22 @@ pub fn task_text(envelope: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conversation_that_goes_on_is_told_what_is_new_and_not_the_task_again() {
+        let task = crate::task::fuzz::task("ann".into(), String::new());
+        let approved = ["terminal: rm -rf doomed".to_owned()];
+        let facts = Facts { io_dir: Path::new("/io"), prior_dir: None, approved: &approved, answer: Some("the blue one") };
+        let prompt = Cleared::for_test("paint the shed".to_owned());
+        let told = tell(&Task { attempt: 2, ..task }, &prompt, &facts, Conversation::Resumed);
+        let resumed = told.resumed.expect("it goes on");
+        let (begun, next) = (resumed.begun.get(), resumed.next.get());
+        assert!(begun.contains("paint the shed") && !begun.contains("rm -rf doomed") && !begun.contains("blue"), "{begun}");
+        assert!(next.contains("rm -rf doomed") && next.contains("the blue one") && !next.contains("paint the shed"), "{next}");
+        assert!(next.contains("attempt: 2") && next.contains("write /io/result.json"), "{next}");
+        let whole = told.envelope.get();
+        assert!(["paint the shed", "rm -rf doomed", "the blue one"].iter().all(|words| whole.contains(words)), "{whole}");
+    }
 
     #[test]
     fn no_line_break_and_nothing_unseen_hides_a_line_that_looks_like_ours() {

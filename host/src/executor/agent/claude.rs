@@ -7,9 +7,10 @@
 use serde_json::json;
 
 use super::hook::Hook;
+use super::kept::{Kept, lines_of};
 use super::{AtProvider, Fitted, Kind, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
-use crate::task::envelope::STAND_IN;
+use crate::task::conversation::{Conversation, session_id};
 
 /// Its search at the provider.
 const SEARCH: &str = "WebSearch";
@@ -17,13 +18,19 @@ const SEARCH: &str = "WebSearch";
 const WITHOUT: &str = "WebFetch,Monitor,Workflow,ScheduleWakeup,CronCreate,CronDelete,CronList,EnterWorktree,\
     ExitWorktree,SendMessage,ListAgents,TaskStop";
 
+/// One file for each conversation, in a folder for each workspace. What it remembers beside them is not kept.
+pub(super) const KEPT: Kept = Kept { folder: ".claude/projects", depth: 1, part: lines_of, database: None };
+
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     let flags = ["--dangerously-skip-permissions", "--strict-mcp-config", "--setting-sources", "user"];
-    // In one word: the list takes all words after it.
-    let without = match profile.at_provider {
-        AtProvider::Nothing => format!("--disallowedTools={SEARCH},{WITHOUT}"),
-        AtProvider::Search => format!("--disallowedTools={WITHOUT}"),
+    let id = session_id(&launch.task);
+    let conversation = match launch.conversation {
+        Conversation::New => vec!["--session-id", &id],
+        // Its system prompt is that of the program, and not what stands in the conversation, which the agent could change.
+        Conversation::Resumed => vec!["--system-prompt-snapshot", "off", "--resume", &id],
     };
+    let words = conversation.into_iter().chain(["--print"]).map(str::to_owned);
+    let words = std::iter::once(without(profile.at_provider)).chain(words).chain([launch.stand_in()]);
     let model = || profile.model_name().to_owned();
     let on = || "1".to_owned();
     let settings = json!({
@@ -39,7 +46,7 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
         "projects": {workspace: {"hasTrustDialogAccepted": true}},
     });
     Fitted {
-        arguments: flags.into_iter().chain([without.as_str(), "--print", STAND_IN]).map(Into::into).collect(),
+        arguments: flags.map(str::to_owned).into_iter().chain(words).map(Into::into).collect(),
         environment: variables([
             ("CLAUDE_CONFIG_DIR", in_home(launch, ".claude")),
             ("ANTHROPIC_BASE_URL", model_url(launch, "anthropic")),
@@ -57,10 +64,19 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     }
 }
 
+/// In one word: the list takes all words after it.
+fn without(at_provider: AtProvider) -> String {
+    match at_provider {
+        AtProvider::Nothing => format!("--disallowedTools={SEARCH},{WITHOUT}"),
+        AtProvider::Search => format!("--disallowedTools={WITHOUT}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::agent::tests::{call_of, fitted, json_of};
+    use crate::executor::agent::tests::{call_of, fitted, json_of, resumed_call_of};
+    use crate::task::envelope::STAND_IN;
 
     #[test]
     fn it_searches_at_the_provider_only_where_that_is_listed() {
@@ -80,7 +96,18 @@ mod tests {
         assert_eq!(words[words.len() - 2..], ["--print", STAND_IN]);
         assert!(words.windows(2).any(|pair| pair == ["--setting-sources", "user"]), "{words:?}");
         assert_eq!(fitted.environment["ANTHROPIC_BASE_URL"], "http://127.0.0.1:9/model/anthropic");
+        assert!(words.windows(2).any(|pair| pair == ["--session-id", &session_id(&launch.task)]), "{words:?}");
         let answered = json_of(&fitted, ".claude/.claude.json");
         assert_eq!(answered["projects"][launch.workspace.display().to_string()]["hasTrustDialogAccepted"], true);
+    }
+
+    #[test]
+    fn it_goes_on_in_the_conversation_whose_id_the_host_chose() {
+        let (fitted, launch) = resumed_call_of(Kind::Claude);
+        let words: Vec<_> = fitted.arguments.iter().map(|w| w.to_string_lossy()).collect();
+        assert!(words.windows(2).any(|pair| pair == ["--system-prompt-snapshot", "off"]), "{words:?}");
+        let end = ["--resume", &session_id(&launch.task), "--print", &launch.stand_in()];
+        assert_eq!(words[words.len() - 4..], end);
+        assert!(!words.iter().any(|word| word == "--session-id"), "{words:?}");
     }
 }

@@ -8,9 +8,10 @@
 use serde_json::json;
 
 use super::hook::Hook;
+use super::kept::{Kept, Part};
 use super::{AtProvider, Fitted, Kind, NeededFile, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
-use crate::task::envelope::STAND_IN;
+use crate::task::conversation::Conversation;
 
 /// Codex asks about the shell that it starts, and about each command that it can read in what the shell is told.
 const RULES: &str = "\
@@ -18,16 +19,22 @@ prefix_rule(pattern = [[\"/bin/bash\", \"/bin/sh\", \"bash\", \"sh\", \"zsh\"]],
 prefix_rule(pattern = [[\"rm\", \"sudo\"]], decision = \"allow\")
 ";
 
+/// One file for each conversation, in folders by date. Its name holds an id of Codex's own choice, so it goes on in the
+/// last one; its databases list them, and are made anew.
+pub(super) const KEPT: Kept = Kept { folder: ".codex/sessions", depth: 3, part: rollout, database: None };
+
+fn rollout(name: &str, _: &str) -> Part {
+    if name.starts_with("rollout-") && name.ends_with(".jsonl") { Part::Conversation } else { Part::Nothing }
+}
+
 /// `--` ends the flags.
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
-    let words = [
-        "exec",
-        "--dangerously-bypass-approvals-and-sandbox",
-        "--dangerously-bypass-hook-trust",
-        "--skip-git-repo-check",
-        "--",
-        STAND_IN,
-    ];
+    let (command, last): (&[&str], &[&str]) = match launch.conversation {
+        Conversation::New => (&["exec"], &[]),
+        Conversation::Resumed => (&["exec", "resume"], &["--last"]),
+    };
+    let flags = ["--dangerously-bypass-approvals-and-sandbox", "--dangerously-bypass-hook-trust", "--skip-git-repo-check"];
+    let words = [command, &flags, last, &["--"]].concat().into_iter().map(str::to_owned);
     let workspace = launch.workspace.display().to_string();
     let config = json!({
         "model": profile.model_name(),
@@ -53,7 +60,7 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     let config = toml::to_string(&config).expect("a table of texts and switches is TOML");
     let hooks = json!({"hooks": {"PreToolUse": hook.entry(Kind::Codex, ".*", hook.limit_s)}});
     Fitted {
-        arguments: words.into_iter().map(Into::into).collect(),
+        arguments: words.chain([launch.stand_in()]).map(Into::into).collect(),
         environment: variables([("CODEX_HOME", in_home(launch, ".codex"))]),
         files: vec![
             NeededFile { place: "home", path: ".codex/config.toml", content: config.into_bytes() },
@@ -66,7 +73,8 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::agent::tests::{call_of, fitted};
+    use crate::executor::agent::tests::{call_of, fitted, resumed_call_of};
+    use crate::task::envelope::STAND_IN;
 
     #[test]
     fn it_searches_at_the_provider_only_where_that_is_listed() {
@@ -87,5 +95,13 @@ mod tests {
         assert_eq!(config["model"].as_str(), Some("big-model"));
         let workspace = launch.workspace.display().to_string();
         assert_eq!(config["projects"][workspace.as_str()]["trust_level"].as_str(), Some("trusted"));
+    }
+
+    #[test]
+    fn it_goes_on_in_the_only_conversation_of_its_home() {
+        let (fitted, launch) = resumed_call_of(Kind::Codex);
+        assert_eq!(fitted.arguments[..2], ["exec", "resume"]);
+        assert_eq!(fitted.arguments[fitted.arguments.len() - 3..], ["--last", "--", &launch.stand_in()]);
+        assert!(fitted.arguments.contains(&"--dangerously-bypass-hook-trust".into()), "its hooks would be skipped");
     }
 }

@@ -8,7 +8,6 @@ use serde_json::json;
 use super::hook::Hook;
 use super::{AtProvider, Fitted, Kind, Profile, json_file, model_url, variables};
 use crate::executor::Launch;
-use crate::task::envelope::STAND_IN;
 
 /// Tools that search at the provider, and fetch there or by themselves.
 const WITHOUT: [&str; 2] = ["google_web_search", "web_fetch"];
@@ -31,7 +30,7 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     });
     let model = format!("--model={}", profile.model_name());
     Fitted {
-        arguments: vec!["--yolo".into(), model.into(), format!("--prompt={STAND_IN}").into()],
+        arguments: vec!["--yolo".into(), model.into(), format!("--prompt={}", launch.stand_in()).into()],
         environment: variables([
             ("GOOGLE_GEMINI_BASE_URL", model_url(launch, "gemini")),
             ("GEMINI_API_KEY", launch.gateway_token.clone()),
@@ -45,6 +44,7 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 mod tests {
     use super::*;
     use crate::executor::agent::tests::{call_of, fitted, json_of};
+    use crate::task::envelope::STAND_IN;
 
     #[test]
     fn it_searches_at_the_provider_only_where_that_is_listed() {

@@ -1,4 +1,4 @@
-//! Goose 1.52 in its one-shot form: `goose run --no-session --text WORDS`, everything else in its environment.
+//! Goose 1.52 in its one-shot form: `goose run --text WORDS`, everything else in its environment.
 //!
 //! `auto` is its mode without questions: nobody could answer them, and coda's gates decide. It gets its developer tools
 //! and no others: its extensions run programs and sub-agents of their own.
@@ -6,15 +6,48 @@
 use serde_json::json;
 
 use super::hook::Hook;
+use super::kept::{Database, Kept, database};
 use super::{Fitted, Kind, Profile, in_home, json_file, variables};
 use crate::executor::Launch;
-use crate::task::envelope::STAND_IN;
+use crate::store::foreign::Stays;
+use crate::task::conversation::Conversation;
+
+/// What its conversation is called.
+const NAME: &str = "coda";
+
+/// What Goose notes of the extensions that coda gives it. It starts those that are noted.
+const EXTENSIONS: &str = r#"{"enabled_extensions.v0":{"extensions":[{"type":"platform","name":"developer","description":"developer","display_name":null,"bundled":null}]}}"#;
+
+/// One database, with extensions, recipes, provider and mode beside each conversation.
+pub(super) const KEPT: Kept = Kept {
+    folder: ".local/share/goose/sessions",
+    depth: 0,
+    part: |name, _| database(name, "sessions.db"),
+    database: Some(Database {
+        file: "sessions.db",
+        stays: Stays {
+            tables: &["schema_version", "sessions", "messages", "usage_ledger"],
+            columns: &[
+                ("sessions", "extension_data", Some(EXTENSIONS)),
+                ("sessions", "goose_mode", Some("auto")),
+                ("sessions", "provider_name", None),
+                ("sessions", "model_config_json", None),
+                ("sessions", "recipe_json", None),
+                ("sessions", "user_recipe_values_json", None),
+                ("sessions", "schedule_id", None),
+            ],
+        },
+    }),
+};
 
 /// Goose has no flag in its configuration for the key of a provider but the environment, which only this user reads.
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
-    let words = ["run", "--no-session", "--no-profile", "--with-builtin", "developer"];
+    let words = ["run", "--name", NAME, "--no-profile", "--with-builtin", "developer"];
     let mut arguments: Vec<_> = words.into_iter().map(Into::into).collect();
-    arguments.push(format!("--text={STAND_IN}").into());
+    if launch.conversation == Conversation::Resumed {
+        arguments.push("--resume".into());
+    }
+    arguments.push(format!("--text={}", launch.stand_in()).into());
     let environment = variables([
         ("XDG_CONFIG_HOME", in_home(launch, ".config")),
         ("XDG_DATA_HOME", in_home(launch, ".local/share")),
@@ -41,7 +74,8 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::agent::tests::call_of;
+    use crate::executor::agent::tests::{call_of, resumed_call_of};
+    use crate::task::envelope::STAND_IN;
 
     #[test]
     fn the_prompt_is_one_word_and_the_gateway_its_only_model() {
@@ -50,5 +84,13 @@ mod tests {
         assert_eq!(fitted.environment["OPENAI_HOST"], "http://127.0.0.1:9");
         assert_eq!(fitted.environment["OPENAI_BASE_PATH"], "model/v1/chat/completions");
         assert_eq!(fitted.environment["GOOSE_MODE"], "auto");
+    }
+
+    #[test]
+    fn it_goes_on_in_the_conversation_that_coda_named() {
+        let (fitted, launch) = resumed_call_of(Kind::Goose);
+        let text = format!("--text={}", launch.stand_in());
+        assert_eq!(fitted.arguments[fitted.arguments.len() - 2..], ["--resume", &text]);
+        assert_eq!(fitted.arguments[1..3], ["--name", NAME]);
     }
 }

@@ -8,12 +8,16 @@
 use serde_json::json;
 
 use super::hook::{Hook, plugin};
+use super::kept::{Kept, database};
 use super::{Fitted, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
-use crate::task::envelope::STAND_IN;
+use crate::task::conversation::Conversation;
 
 /// Tool sets whose every call passes the model, and so the gateway.
 const TOOLS: &str = "terminal,file,todo,memory";
+
+/// Its database holds the conversations, counts, and nothing that configures it. It goes on in the last one.
+pub(super) const KEPT: Kept = Kept { folder: ".hermes", depth: 0, part: |name, _| database(name, "state.db"), database: None };
 
 /// The task never stands on the command line, which every process of the same user can read, another task's too: Hermes is
 /// told the stand-in, for which the gateway puts the envelope. So Hermes does not expand what the submitter wrote either:
@@ -23,7 +27,11 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     if launch.yolo {
         arguments.push("--yolo".into());
     }
-    arguments.push(format!("-q={STAND_IN}").into());
+    if launch.conversation == Conversation::Resumed {
+        // In the workspace as the host names it, not where the conversation says that it was.
+        arguments.extend(["--no-restore-cwd".into(), "--continue".into()]);
+    }
+    arguments.push(format!("-q={}", launch.stand_in()).into());
     let config = json!({
         "model": {
             "default": profile.model_name(),
@@ -55,7 +63,8 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 mod tests {
     use super::*;
     use crate::executor::agent::Kind;
-    use crate::executor::agent::tests::{call_of, json_of};
+    use crate::executor::agent::tests::{call_of, json_of, resumed_call_of};
+    use crate::task::envelope::STAND_IN;
 
     #[test]
     fn the_prompt_is_one_word_that_no_parser_takes_for_a_flag() {
@@ -63,6 +72,13 @@ mod tests {
         assert_eq!(fitted.arguments, ["chat", "-t", TOOLS, &format!("-q={STAND_IN}")]);
         launch.yolo = true;
         assert_eq!(fit(&launch, &Profile::default(), &Hook::default()).arguments[3], "--yolo");
+    }
+
+    #[test]
+    fn it_goes_on_in_the_only_conversation_of_its_home() {
+        let (fitted, launch) = resumed_call_of(Kind::Hermes);
+        let prompt = format!("-q={}", launch.stand_in());
+        assert_eq!(fitted.arguments, ["chat", "-t", TOOLS, "--no-restore-cwd", "--continue", &prompt]);
     }
 
     #[test]

@@ -8,17 +8,58 @@
 use serde_json::json;
 
 use super::hook::{Hook, plugin};
+use super::kept::{Database, Kept, database};
 use super::{Fitted, NeededFile, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
-use crate::task::envelope::STAND_IN;
+use crate::store::foreign::Stays;
+use crate::task::conversation::Conversation;
 
 /// Tools that talk to services other than the model.
 const WITHOUT: [&str; 2] = ["websearch", "codesearch"];
 
+/// What OpenCode notes of a conversation that nobody can be asked in.
+const ASKS_NOBODY: &str = r#"[{"permission":"question","pattern":"*","action":"deny"},{"permission":"plan_enter","pattern":"*","action":"deny"},{"permission":"plan_exit","pattern":"*","action":"deny"}]"#;
+
+/// One database, with accounts beside the conversations, whose settings and plugins OpenCode loads, credentials, shares and
+/// permissions. It goes on in the last conversation.
+pub(super) const KEPT: Kept = Kept {
+    folder: ".local/share/opencode",
+    depth: 0,
+    part: |name, _| database(name, "opencode.db"),
+    database: Some(Database {
+        file: "opencode.db",
+        stays: Stays {
+            tables: &[
+                "migration",
+                "data_migration",
+                "project",
+                "session",
+                "session_message",
+                "session_input",
+                "session_context_epoch",
+                "message",
+                "part",
+                "todo",
+                "event",
+                "event_sequence",
+            ],
+            columns: &[
+                ("project", "commands", None),
+                ("session", "permission", Some(ASKS_NOBODY)),
+                ("session", "share_url", None),
+                ("session", "workspace_id", None),
+            ],
+        },
+    }),
+};
+
 /// Each word is an argument of its own: OpenCode puts an argument with blanks between quotation marks. `--` ends the flags.
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
-    let mut arguments = vec!["run".into(), "--".into()];
-    arguments.extend(STAND_IN.split(' ').map(Into::into));
+    let mut arguments = match launch.conversation {
+        Conversation::New => vec!["run".into(), "--".into()],
+        Conversation::Resumed => vec!["run".into(), "--continue".into(), "--".into()],
+    };
+    arguments.extend(launch.stand_in().split(' ').map(Into::into));
     let model = profile.model_name();
     let mut permission = json!({"*": "allow"});
     for tool in WITHOUT {
@@ -75,7 +116,7 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 #[cfg(test)]
 mod tests {
     use crate::executor::agent::Kind;
-    use crate::executor::agent::tests::{call_of, json_of};
+    use crate::executor::agent::tests::{call_of, json_of, resumed_call_of};
 
     #[test]
     fn flags_end_before_the_prompt_and_the_gateway_is_the_only_provider() {
@@ -86,5 +127,12 @@ mod tests {
         assert_eq!((&config["model"], &config["enabled_providers"]), (&"coda/big-model".into(), &serde_json::json!(["coda"])));
         assert_eq!(config["provider"]["coda"]["options"]["baseURL"], "http://127.0.0.1:9/model/v1");
         assert_eq!((&config["permission"]["*"], &config["permission"]["websearch"]), (&"allow".into(), &"deny".into()));
+    }
+
+    #[test]
+    fn it_goes_on_in_the_only_conversation_of_its_home() {
+        let (fitted, launch) = resumed_call_of(Kind::OpenCode);
+        let words: Vec<_> = fitted.arguments.iter().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(words.join(" "), format!("run --continue -- {}", launch.stand_in()));
     }
 }

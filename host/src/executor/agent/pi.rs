@@ -6,17 +6,30 @@
 use serde_json::json;
 
 use super::hook::{Hook, plugin};
+use super::kept::{Kept, Part};
 use super::{Fitted, Profile, in_home, json_file, model_url, variables};
 use crate::executor::Launch;
-use crate::task::envelope::STAND_IN;
+use crate::task::conversation::Conversation;
 
 /// Where coda's gate lies, below the home.
 const EXTENSION: &str = ".pi/agent/coda.ts";
 
+/// One file for each conversation, in a folder for each workspace. It goes on in the last one.
+pub(super) const KEPT: Kept = Kept { folder: ".pi/agent/sessions", depth: 1, part: lines, database: None };
+
+fn lines(name: &str, _: &str) -> Part {
+    if name.ends_with(".jsonl") { Part::Conversation } else { Part::Nothing }
+}
+
 pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
     let model = profile.model_name();
     let flags = ["--no-extensions", "--no-skills", "--no-prompt-templates", "--no-themes", "--offline"];
-    let words = ["--provider", "coda", "--model", model, "--print", STAND_IN];
+    let words = ["--provider", "coda", "--model", model].map(str::to_owned);
+    let conversation = match launch.conversation {
+        Conversation::New => None,
+        Conversation::Resumed => Some("--continue".to_owned()),
+    };
+    let prompt = ["--print".to_owned(), launch.stand_in()];
     // The only extension: `--no-extensions` leaves those alone that are named.
     let extension = ["--extension".to_owned(), in_home(launch, EXTENSION)];
     let models = json!({"providers": {"coda": {
@@ -36,7 +49,9 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
             .into_iter()
             .map(str::to_owned)
             .chain(extension)
-            .chain(words.map(str::to_owned))
+            .chain(words)
+            .chain(conversation)
+            .chain(prompt)
             .map(Into::into)
             .collect(),
         environment: variables([
@@ -55,9 +70,9 @@ pub(super) fn fit(launch: &Launch, profile: &Profile, hook: &Hook) -> Fitted {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::executor::agent::Kind;
-    use crate::executor::agent::tests::{call_of, json_of};
+    use crate::executor::agent::tests::{call_of, json_of, resumed_call_of};
+    use crate::task::envelope::STAND_IN;
 
     #[test]
     fn it_prints_the_answer_to_the_stand_in_and_knows_one_provider() {
@@ -66,5 +81,11 @@ mod tests {
         let models = json_of(&fitted, ".pi/agent/models.json");
         assert_eq!(models["providers"]["coda"]["baseUrl"], "http://127.0.0.1:9/model/v1");
         assert_eq!(models["providers"]["coda"]["models"][0]["id"], "big-model");
+    }
+
+    #[test]
+    fn it_goes_on_in_the_only_conversation_of_its_home() {
+        let (fitted, launch) = resumed_call_of(Kind::Pi);
+        assert_eq!(fitted.arguments[fitted.arguments.len() - 3..], ["--continue", "--print", &launch.stand_in()]);
     }
 }

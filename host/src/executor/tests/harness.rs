@@ -12,6 +12,7 @@ use crate::executor::agent::{Kind, Profile};
 use crate::executor::{Ended, Executor, Frame, Launch, Progress, Run, Settings, StartError};
 use crate::id::TaskId;
 use crate::policy::Cleared;
+use crate::task::conversation::Conversation;
 
 /// No test waits longer for an event.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
@@ -100,6 +101,7 @@ impl Stage {
             task: self.task.clone(),
             attempt: self.attempt,
             agent: self.agent.clone(),
+            conversation: Conversation::New,
             envelope: Cleared::for_test(self.prompt.clone()),
             task_dir: self.task_dir(),
             workspace: self.workspace(),

@@ -27,7 +27,7 @@ pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
     let mut tools: HashMap<String, String> = HashMap::new();
     let mut used: Vec<Arc<Splice>> = Vec::new();
     let mut messages = request.messages.clone();
-    stand_in::put(said_by_user(&mut messages), &session.envelope);
+    session.asked(stand_in::put(said_by_user(&mut messages), &session.told));
     for message in &messages {
         match message.get("role").and_then(Value::as_str).unwrap_or_default() {
             "tool" => {

@@ -27,7 +27,7 @@ pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
         parts.retain(|part| !is_known(part) || is_expected(part, &by.offered.expected));
     }
     let mut contents = repair::repaired(contents, &request.repairs);
-    stand_in::put(said_by_user(&mut contents), &by.session.envelope);
+    by.session.asked(stand_in::put(said_by_user(&mut contents), &by.session.told));
     let mut used: Vec<Arc<Splice>> = Vec::new();
     // Refusals of the calls in the content before.
     let mut owed: Vec<Passage> = Vec::new();

@@ -25,7 +25,7 @@ pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
     let mut outbound = Outbound::new(Exempt::because(Reason::SystemPrompt, request.frame(by.offered)), FORM);
     let mut messages = repair::repaired(request.messages.clone(), &request.repairs, &by.offered.expected);
     with_quotations(&mut messages, by).await;
-    stand_in::put(said_by_user(&mut messages), &by.session.envelope);
+    by.session.asked(stand_in::put(said_by_user(&mut messages), &by.session.told));
     let mut tools: HashMap<String, String> = HashMap::new();
     let mut used: Vec<Arc<Splice>> = Vec::new();
     // Refusals of the calls in the message before.

@@ -26,7 +26,7 @@ pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
     let mut items = request.items.clone();
     // What hosted tools did is no part of a conversation in which they are stripped.
     items.retain(|item| !is_hosted(kind(item)) || is_expected(kind(item), expected));
-    stand_in::put(said_by_user(&mut items), &by.session.envelope);
+    by.session.asked(stand_in::put(said_by_user(&mut items), &by.session.told));
     let calls = items.iter().filter(|item| is_call(kind(item)));
     let tools: HashMap<String, String> = calls.map(|item| (call_id(item).to_owned(), tool_name(item))).collect();
     let mut used: Vec<Arc<Splice>> = Vec::new();

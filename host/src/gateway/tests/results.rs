@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::stand::{Reply, Stand, asking, call, envelope};
 use crate::gateway::{Credential, Upstream};
 use crate::id::TaskId;
-use crate::task::envelope::STAND_IN;
+use crate::policy::Cleared;
+use crate::task::conversation::Conversation;
+use crate::task::envelope::{Resumed, STAND_IN, Told};
 
 #[tokio::test]
 async fn a_secret_in_a_result_never_reaches_the_upstream_and_is_judged_once() {
@@ -137,6 +139,39 @@ async fn the_model_reads_the_envelope_where_the_agent_says_its_stand_in() {
         let contents: Vec<&Value> = sent["messages"].as_array().expect("a list").iter().map(|m| &m["content"]).collect();
         assert_eq!(contents, ["be good", "go", envelope().get(), STAND_IN, STAND_IN]);
     }
+}
+
+#[tokio::test]
+async fn a_conversation_that_goes_on_is_told_what_is_new_and_its_old_results_are_judged_anew() {
+    let mut stand = Stand::new().await;
+    let text = |words: &str| Cleared::for_test(words.to_owned());
+    let stand_in = Conversation::Resumed.stand_in(2);
+    let resumed = Resumed { stand_in: stand_in.clone(), begun: text("BEGUN"), next: text("NEXT") };
+    let told = Told { envelope: text("WHOLE"), resumed: Some(resumed) };
+    stand.access = Some(stand.gateway.open(TaskId::new(), told, stand.upstream(), Vec::new()));
+    let mut heard = stand.access.as_ref().and_then(crate::gateway::Access::heard).expect("open");
+    assert_eq!(*heard.borrow_and_update(), crate::gateway::Heard::default());
+    let user = |words: &str| json!({"role": "user", "content": words});
+    let before = [
+        user(STAND_IN),
+        json!({"role": "assistant", "content": "", "tool_calls": [call("c1", "cat .env")]}),
+        json!({"role": "tool", "tool_call_id": "c1", "content": "KEY=s3cret"}),
+        json!({"role": "assistant", "content": "It waits for approval."}),
+    ];
+    stand.will_stream("ok", &[]);
+    stand.ask(&asking(true, &[&before[..], &[user(&stand_in)]].concat())).await;
+    let sent = stand.request(0);
+    let contents: Vec<&Value> = sent["messages"].as_array().expect("a list").iter().map(|m| &m["content"]).skip(2).collect();
+    assert_eq!(
+        contents,
+        [&json!("BEGUN"), &Value::Null, &json!("KEY=[masked]"), &json!("It waits for approval."), &json!("NEXT")]
+    );
+    assert_eq!(stand.gates.results.lock().expect("results").len(), 1, "what an earlier attempt was told is judged here too");
+    assert_eq!(heard.borrow_and_update().conversation, Some(Conversation::Resumed));
+    // An agent that has lost its conversation without a word: the model reads the whole task.
+    stand.will_stream("ok", &[]);
+    stand.ask(&asking(true, &[user(&stand_in)])).await;
+    assert_eq!(stand.request(1)["messages"][2]["content"], "WHOLE");
 }
 
 #[tokio::test]

@@ -102,6 +102,7 @@ fn view(who: &Principal, prompt: &str) -> TaskView {
         agent: "hermes".into(),
         attempt: 0,
             sandbox: None,
+            resumed: None,
         acting_as: None,
         usage: None,
         prompt_summary: prompt.chars().take(100).collect(),
