@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::person::{Person, behind_a_proxy, behind_a_proxy_with};
+use crate::guest;
+use crate::person::{Person, behind_a_proxy, behind_a_proxy_with, prepared_behind_a_proxy};
 use crate::server::{Server, field};
 
 const ROLES: &str = r#"
@@ -245,4 +246,31 @@ fn a_call_that_differs_from_the_approved_one_is_asked_about_beside_it() {
     let (_, shown) = ann.get(&format!("/v1/approvals/{second}"));
     assert_eq!(shown["items"][0]["content"], "rm -rf one two", "{shown:#}");
     assert_eq!(shown["items"][0]["instead_of"]["content"], "rm -rf one", "{shown:#}");
+}
+
+#[test]
+fn a_policy_that_faults_when_an_approved_call_is_used_is_asked_once_more_before_people_are() {
+    let call = json!([{ "id": "1", "tool": "shell", "arguments": { "command": "rm -rf one" } }]);
+    let config =
+        format!("[agents.own]\nkind = \"custom\"\ncommand = \"/bin/sh\"\narguments = [\"-c\", {}]\n", json!(asking(&call)));
+    let mut server = prepared_behind_a_proxy(&config, ROLES);
+    // The first event of the attempt is the question, the second one the approved call's use.
+    let before = std::fs::read_to_string(server.path("policies/policies.toml")).expect("it is there");
+    let faults = guest::entry("faults-once", "do = \"trap\", seq = \"1\"", "gates = [\"tool-call\"]");
+    guest::policies(&server, &format!("{before}\n{faults}"));
+    server.run();
+    let (sue, ann) = (Person::new(&server, "sue@example.com"), Person::new(&server, "ann@example.com"));
+    let (_, task) = sue.post("/v1/tasks", &json!({ "prompt": "go", "agent": "own" }));
+    let id = field(&task, "task_id");
+    let approval = field(&sue.wait_for(&id, &["needs_approval"])["approval"], "approval_id");
+    assert_eq!(approve(&ann, &approval), 200);
+    // The agent asks a second time, for the same call: that is another approval, which nobody gives.
+    sue.wait_until(&id, |view| view["approval"]["approval_id"].as_str().is_some_and(|now| now != approval));
+    let text = std::fs::read_to_string(server.in_workspace(&task, "first.json")).expect("the agent wrote it");
+    let first: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    assert_eq!(first["verdicts"][0]["verdict"], "run", "{first:#}");
+    let (_, shown) = ann.get(&format!("/v1/approvals/{approval}"));
+    assert_eq!(field(&shown, "status"), "consumed", "{shown:#}");
+    let (_, page) = sue.get(&format!("/v1/tasks/{id}/events?limit=1000"));
+    assert!(page.to_string().contains("policy-fault"), "nothing faulted, so nothing is shown here: {page:#}");
 }

@@ -36,6 +36,28 @@ impl Gatekeeper {
         Ok(None)
     }
 
+    /// What the newest set says of a call: `first`, where that was asked just now. A policy that faults (its time ran out, it
+    /// trapped) says nothing of the call, so what people have approved is judged once more before they are asked again.
+    pub(super) async fn judge_for_use(
+        &self,
+        running: &Running,
+        ask: &Ask,
+        first: Option<Judgment>,
+    ) -> Result<Judgment, StoreError> {
+        let judge = || self.judge(running, ask.subject.clone(), &ask.working_directory);
+        let judgment = match first {
+            Some(first) => first,
+            None => judge().await?,
+        };
+        if judgment.steps.iter().all(|step| step.fault.is_none()) {
+            return Ok(judgment);
+        }
+        match self.found(running, ask).await? {
+            Some(found) if found.approval.standing == Standing::Approved && !found.is_refused() => judge().await,
+            Some(_) | None => Ok(judgment),
+        }
+    }
+
     /// Policies refuse a call: nothing asks for it any more.
     pub(super) async fn withdraw_for(&self, running: &Running, ask: &Ask, why: &'static str) -> Result<(), StoreError> {
         let Some(found) = self.found(running, ask).await?.filter(|found| !found.is_refused()) else { return Ok(()) };

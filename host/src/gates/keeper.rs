@@ -156,10 +156,7 @@ impl Gatekeeper {
         let mut first = Some(first);
         let passed = loop {
             // Whatever happened meanwhile, the newest set has the last word.
-            let judgment = match first.take() {
-                Some(first) => first,
-                None => self.judge(running, ask.subject.clone(), &ask.working_directory).await?,
-            };
+            let judgment = self.judge_for_use(running, ask, first.take()).await?;
             let demand = match judgment.verdict.clone() {
                 Verdict::Deny { findings } => {
                     self.withdraw_for(running, ask, "a policy refuses it now").await?;

@@ -1,7 +1,7 @@
 //! A policy that does what its settings say, good or bad: `{"do": WHAT, "in": ROLE, "word": TEXT}`.
 //!
 //! `do` names the behaviour, `in` the function that shows it (`configure`, `filter`, `guard`, `shape`; default `guard`),
-//! `word` what to look for, `only` what the judged text must say for any of it. Everything else it does well: allow, unchanged, the answer as it is. With `"do": "as-told"` the
+//! `word` what to look for, `only` what the judged text must say for any of it, `seq` at which event of an attempt, from 0. Everything else it does well: allow, unchanged, the answer as it is. With `"do": "as-told"` the
 //! judged text says in the same form what to do, so that one set can be asked for one fault after another.
 
 #![allow(clippy::all, reason = "it misbehaves on purpose")]
@@ -51,6 +51,11 @@ fn in_role(json: &str, role: &str) -> String {
 /// The behaviour that the settings name, or the judged text where they leave it to that.
 fn behaviour_at(role: &str, event: &Event) -> String {
     if !content(event).contains(&setting("only")) {
+        return String::new();
+    }
+    // The upper half is the attempt's number.
+    let seq = setting("seq");
+    if !seq.is_empty() && seq != (event.seq & 0xffff_ffff).to_string() {
         return String::new();
     }
     if setting("do") == "as-told" { in_role(content(event), role) } else { behaviour(role) }
