@@ -10,6 +10,8 @@ use crate::usage::Usd;
 const MAX_HOLD_S: u64 = 600;
 /// Half of what the least patient agent bears before its answer has begun (docs/agents.md).
 const MAX_KEEPALIVE_S: u64 = 30;
+/// Later, it finds nothing that `gateway.idle_timeout_s` has not found.
+const MAX_PING_S: u64 = 3_600;
 
 /// Whether a text is an address that a browser or client can call.
 pub(super) fn is_http(text: &str) -> bool {
@@ -58,6 +60,9 @@ pub(super) fn sections(all: &Sections, problem: &mut dyn FnMut(Problem)) {
     if all.gateway.keepalive_s > MAX_KEEPALIVE_S {
         let message = format!("must be at most {MAX_KEEPALIVE_S}: agents give up on a stream that is quiet for long");
         problem(Problem::at("gateway.keepalive_s", message));
+    }
+    if all.gateway.ping_s > MAX_PING_S {
+        problem(Problem::at("gateway.ping_s", format!("must be at most {MAX_PING_S}; 0 never asks")));
     }
     if all.tasks.timeout_s > all.tasks.timeout_max_s {
         problem(Problem::at("tasks.timeout_s", "must not be above tasks.timeout_max_s"));

@@ -308,7 +308,7 @@ sections! {
         first_byte_timeout_s: u64 = 300;
         /// Longest silence within a model's answer.
         idle_timeout_s: u64 = 300;
-        /// An HTTP/2 connection to a model that is silent for this long while answers are open is asked for a sign of life, and given up when none comes in the same time; 0 never asks.
+        /// An HTTP/2 connection to a model that is silent for this long while answers are open is asked for a sign of life, and given up when none comes in the same time; 0 never asks, 3600 at most.
         ping_s: u64 = 20;
         /// Repetitions of a request that got no byte of an answer.
         retries: u64 = 2;

@@ -74,6 +74,7 @@ fn holds_have_bounds() {
     for (text, key) in [
         ("[approval]\nhold_s = 601\n", "approval.hold_s"),
         ("[gateway]\nkeepalive_s = 31\n", "gateway.keepalive_s"),
+        ("[gateway]\nping_s = 3601\n", "gateway.ping_s"),
         ("[agents.goose]\nmax_hold_s = 0\n", "agents.goose.max_hold_s"),
     ] {
         assert_eq!(only_problem(text).key, key);

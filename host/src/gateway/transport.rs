@@ -136,15 +136,17 @@ impl Break {
 const BROKE_OFF: &str = "broke off before its answer";
 
 fn untrusted(error: &rustls::Error) -> (String, Again) {
-    use rustls::CertificateError::UnknownIssuer;
-    let words = match error {
-        rustls::Error::InvalidCertificate(UnknownIssuer) => {
-            "cannot be reached: its certificate is of a CA that coda does not trust; gateway.ca_file adds one"
-        }
-        rustls::Error::InvalidCertificate(_) => "cannot be reached: its certificate is not valid for it; coda's log says why",
-        _ => return ("cannot be reached over TLS; coda's log says why".into(), Again::May),
+    use rustls::CertificateError as Why;
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return ("cannot be reached over TLS; coda's log says why".into(), Again::May);
     };
-    (words.into(), Again::MustNot)
+    let words = match why {
+        Why::UnknownIssuer => "is of a CA that coda does not trust; gateway.ca_file adds one",
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => "is for another name",
+        Why::Expired | Why::ExpiredContext { .. } => "has expired",
+        _ => "is not accepted; coda's log says why",
+    };
+    (format!("cannot be reached: its certificate {words}"), Again::MustNot)
 }
 
 /// A stream that was refused, or came after the last one of a connection that ends, was not looked at. Of others nobody
@@ -189,4 +191,33 @@ pub(in crate::gateway) fn chain(error: &(dyn Error + 'static)) -> String {
         }
     }
     all.chars().take(MAX_DETAIL_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_and_not_tried_again() {
+        use rustls::CertificateError as Why;
+        for (why, words) in [
+            (Why::UnknownIssuer, "gateway.ca_file"),
+            (Why::NotValidForName, "is for another name"),
+            (Why::Expired, "has expired"),
+            (Why::BadSignature, "is not accepted; coda's log says why"),
+        ] {
+            let (said, again) = untrusted(&rustls::Error::InvalidCertificate(why));
+            assert!(said.contains(words) && again == Again::MustNot, "{said}");
+        }
+        assert_eq!(untrusted(&rustls::Error::DecryptError).1, Again::May);
+    }
+
+    #[test]
+    fn an_error_is_logged_with_what_is_behind_it_and_no_longer_than_fits() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidData, tls);
+        assert!(chain(&error).contains("Expired"), "{}", chain(&error));
+        assert!(matches!(cause::<rustls::Error>(&error), Some(rustls::Error::InvalidCertificate(_))));
+        assert_eq!(chain(&std::io::Error::other("x".repeat(1000))).len(), MAX_DETAIL_CHARS);
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::stand::{DEADLINE, Reply, Stand, asking, envelope, heard, streamed};
-use super::tls::{Secure, trusting};
+use super::tls::{MAX_STREAMS, Secure, trusting};
 use crate::gateway::{Access, Credential, HttpVersion, Settings, Upstream};
 use crate::id::TaskId;
 
@@ -61,6 +61,23 @@ async fn a_held_call_costs_one_request_however_often_it_is_asked_about() {
         assert_eq!((answer.text.as_str(), answer.calls.len(), answer.done), ("Wait.", 1, true));
     }
     assert_eq!((stand.requests(), versions(stand)), (1, vec![Version::HTTP_2]));
+}
+
+#[tokio::test]
+async fn more_requests_at_once_than_the_upstream_takes_wait_for_their_turn() {
+    let secure = Secure::new(&["h2"], trusting()).await;
+    let stand = &secure.stand;
+    // Without a connection before: all of them want one.
+    let questions: Vec<Value> =
+        (0..4 * MAX_STREAMS).map(|n| asking(true, &[json!({"role": "user", "content": format!("question {n}")})])).collect();
+    for _ in &questions {
+        stand.will_stream("Hello.", &[]);
+    }
+    let answers = futures_util::future::join_all(questions.iter().map(|question| stand.ask(question))).await;
+    for (status, body) in answers {
+        assert!(status.is_success() && heard(&body).done, "{status}: {body}");
+    }
+    assert_eq!(versions(stand), vec![Version::HTTP_2; questions.len()]);
 }
 
 /// A task with a credential of its own.

@@ -15,6 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use super::stand::{Script, Stand};
 use crate::gateway::{Dialect, Settings};
 
+/// Requests that an upstream takes at once over HTTP/2.
+pub(super) const MAX_STREAMS: u32 = 4;
+
 /// The file with the CA.
 pub(super) fn ca() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gateway/tests/tls/ca.pem")
@@ -69,7 +72,10 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, script: Arc<Script>
             let stream = TokioIo::new(stream);
             // It ends with its client.
             let _ = match is_http2 {
-                true => hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await,
+                true => {
+                    let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    server.max_concurrent_streams(MAX_STREAMS).serve_connection(stream, service).await
+                }
                 false => hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await,
             };
         });
