@@ -34,9 +34,6 @@ from players import AFRESH, AGENTS, AT_ONCE, Tasks, staged, write_table  # noqa:
 HOLD_S = 25
 # Where each call is judged once more by the agent's own hook: how long the agent waits for it.
 HOOK_LIMIT_S = 12
-# What an agent is known to be unable to do; one that can after all fails the test, so that this list stays true.
-UNABLE = {("qwen", "retried"): "it does not connect again after its stream broke off"}
-KNOWN = "known"
 # The column of the kills, where all steps were played.
 KILLS = "c, killed"
 
@@ -55,13 +52,6 @@ async def play(stage, names, cases):
                 outcome[name, title] = None
             except Exception:
                 outcome[name, title] = traceback.format_exc()
-            unable = UNABLE.get((name, title))
-            if unable and outcome[name, title] is not None:
-                outcome[name, title] = KNOWN
-                print(f"test agents::{name}::{title} ... no, as is known: {unable}", flush=True)
-                return
-            if unable:
-                outcome[name, title] = "it is able now: take it off the list UNABLE"
             word = "ok" if outcome[name, title] is None else f"FAILED\n{outcome[name, title]}"
             print(f"test agents::{name}::{title} ... {word} ({time.monotonic() - began:.1f} s)", flush=True)
 
@@ -140,7 +130,7 @@ def main():
     finally:
         for stage in stages:
             stage.end()
-    failures = broken + sum(1 for wrong in outcome.values() if wrong not in (None, KNOWN))
+    failures = broken + sum(1 for wrong in outcome.values() if wrong is not None)
     if failures:
         for stage in stages:
             print(f"--- server log ---\n{stage.server_log()[-8000:]}")

@@ -2,7 +2,7 @@
 
 import json
 
-from players import AFRESH, AGENTS, DOOMED, marker
+from players import AFRESH, AGENTS, DOOMED, ENDING, marker
 from stage import ENDED, SECRET
 
 # What an agent could expand or take for a format, a flag or a command where it saw the prompt.
@@ -80,7 +80,7 @@ def conversations(name, agent, stage):
         "secret": [
             agent.shell(f"cat {stage.secret_file}"),
             {"expect": {"contains": ["port=8080"], "absent": [SECRET]}, **agent.result("the port is 8080")}, done],
-        "retried": [prepared, held, agent.result("deleted after a lost connection"), done],
+        "retried": [prepared, held, *([held] if name in ENDING else []), agent.result("deleted after a lost connection"), done],
         "hooked": [prepared, held, {"expect": {"contains": ["held as approval"]}, "text": WAITS}],
         "spoken": spoken(agent),
         "bare": [{"text": written(agent, DOOMED)[-1]}],
@@ -171,7 +171,10 @@ async def retried(stage, tasks):
     asked = len(stage.requests(marker("retried", tasks.name)))
     # Held calls of others go on: only this task's connections to the gateway break.
     assert stage.break_connections(waiting), "no connection to the gateway was there to break"
-    await stage.reconnected(waiting, RECONNECT_S)
+    if tasks.name in ENDING:
+        await tasks.until(waiting, lambda now: now["status"] == "needs_approval" and stage.is_parked(now["task_id"]))
+    else:
+        await stage.reconnected(waiting, RECONNECT_S)
     assert len(stage.requests(marker("retried", tasks.name))) == asked, "the model was asked again"
     stage.coda("approval", "approve", approval)
     done = await tasks.completed(waiting, "retried")

@@ -51,6 +51,10 @@ AGENTS = {
 AFRESH = {
     "gemini": "it tells each result twice and loses the signatures of its model's calls",
 }
+# Those that do not connect again when their model's stream breaks off, and what becomes of it.
+ENDING = {
+    "qwen": "it ends, and its next attempt makes the approved call",
+}
 
 
 def marker(name, agent):
