@@ -117,7 +117,7 @@ fn another_set_judges_it_again() {
     let task = server.json(&["run", "--agent", "own", "look"]);
     was_asked.recv_timeout(DEADLINE).expect("it asks");
     // While the first answer is on its way.
-    let ask = guest::entry("strict", "do = \"ask\", only = \"code_execution\"", "gates = [\"tool-call\"]");
+    let ask = guest::entry("strict", "do = \"ask\", word = \"approver\", only = \"code_execution\"", "gates = [\"tool-call\"]");
     guest::policies(&server, &(ask + &guest::entry("lenient", "", "gates = [\"prompt\", \"tool-result\", \"output\"]")));
     let loaded = server.coda(&["policy", "load"]);
     assert!(loaded.status.success(), "{}", text(&loaded));
