@@ -49,7 +49,8 @@ impl Request {
     /// Everything but the messages, as it may leave.
     pub(super) fn exempt_frame(&self, offered: &Offered) -> Exempt<Map<String, Value>> {
         let mut frame = self.frame.clone();
-        frame.extend(offered.declarations().filter_map(Value::as_object).cloned().flatten());
+        let fields = offered.declarations().filter_map(Value::as_object).flatten();
+        frame.extend(fields.map(|(key, of)| (key.clone(), of.clone())));
         Exempt::because(Reason::SystemPrompt, frame)
     }
 }

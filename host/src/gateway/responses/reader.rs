@@ -182,11 +182,10 @@ impl Reading {
             }
             "message" if item.get("role").is_none_or(|role| role == "assistant") => {}
             speech if is_speech(speech) => {}
-            hosted if is_expected(hosted, &self.expected) => {
-                if text(item, "id").is_empty() {
-                    return malformed("the upstream model called a hosted tool without an id");
-                }
+            hosted if is_expected(hosted, &self.expected) && text(item, "id").is_empty() => {
+                return malformed("the upstream model called a hosted tool without an id");
             }
+            hosted if is_expected(hosted, &self.expected) => {}
             other if other.is_empty() || other == "message" || resembles_call(item) => {
                 return malformed(format!("the upstream model sent an item that nobody asked for: {}", short(other)));
             }

@@ -115,7 +115,7 @@ async fn one_is_offered_where_it_is_listed_and_allowed_and_else_stripped() {
     ] {
         let stand = listing(Dialect::Messages, listed).await;
         stand.will(Reply::Stream(vec![streamed(&[says("ok", &[])]).into()]));
-        let mut body = asking(speech(), true, &[declared.clone()], &[]);
+        let mut body = asking(speech(), true, std::slice::from_ref(&declared), &[]);
         body["mcp_servers"] = json!([{"url": "https://x.example", "authorization_token": "t"}]);
         body["tool_choice"] = json!({"type": "tool", "name": declared["name"]});
         let (status, answer) = stand.ask_at(speech().path, &body).await;
