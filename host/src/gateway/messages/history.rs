@@ -22,7 +22,9 @@ const KINDS: Kinds = Kinds { is_call: |block| kind(block) == "tool_use", is_same
 
 /// The request as it may leave.
 pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
-    let mut outbound = Outbound::new(Exempt::because(Reason::SystemPrompt, request.frame(by.offered)), FORM);
+    let frame = request.frame(by.offered);
+    let declared = frame.get("tools").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut outbound = Outbound::new(Exempt::because(Reason::SystemPrompt, frame), FORM);
     let mut messages = repair::repaired(request.messages.clone(), &request.repairs, &by.offered.expected);
     with_quotations(&mut messages, by).await;
     by.session.asked(stand_in::put(said_by_user(&mut messages), &by.session.told));
@@ -41,6 +43,7 @@ pub(super) async fn compose(request: &Request, by: Clearing<'_>) -> Outbound {
                 let mut parts = std::mem::take(&mut owed);
                 for block in message["content"].as_array().into_iter().flatten() {
                     parts.push(match kind(block) {
+                        "tool_result" if is_reference(block, &declared) => led_to(block),
                         "tool_result" => screened(block, &tools, by).await,
                         _ => Passage::Exempt(Exempt::because(Reason::UserText, block.clone())),
                     });
@@ -78,6 +81,26 @@ fn settle(outbound: &mut Outbound, owed: &mut Vec<Passage>) {
     if !owed.is_empty() {
         outbound.push(by_user(std::mem::take(owed)));
     }
+}
+
+/// Whether a result is nothing but the names of tools that the request declares, as an agent's own search for tools has it.
+fn is_reference(block: &Value, declared: &[Value]) -> bool {
+    let is_one = |part: &Value| {
+        let name = part.get("tool_name").filter(|name| name.is_string());
+        kind(part) == "tool_reference" && name.is_some_and(|name| declared.iter().any(|tool| tool.get("name") == Some(name)))
+    };
+    block["content"].as_array().is_some_and(|parts| !parts.is_empty() && parts.iter().all(is_one))
+}
+
+/// Such a result with nothing in it but these names, which are the agent's own like the declarations.
+fn led_to(block: &Value) -> Passage {
+    let names = block["content"].as_array().into_iter().flatten().map(|part| &part["tool_name"]);
+    let content: Vec<Value> = names.map(|name| json!({"type": "tool_reference", "tool_name": name})).collect();
+    let mut result = json!({"type": "tool_result", "tool_use_id": block["tool_use_id"], "content": content});
+    if let Some(cache) = cache_control(block) {
+        result["cache_control"] = cache;
+    }
+    Passage::Exempt(Exempt::because(Reason::SystemPrompt, result))
 }
 
 /// A result with nothing in it but what was cleared. Fields that are not known do not pass.

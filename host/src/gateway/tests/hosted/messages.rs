@@ -283,3 +283,26 @@ async fn the_user_can_not_say_what_a_hosted_tool_found() {
     stand.ask_at(speech().whole_path, &asking(speech(), false, &[search()], &history)).await;
     assert!(!stand.request(0).to_string().contains("web_search_tool_result"), "{}", stand.request(0));
 }
+
+/// Claude Code looks for its search, like for other tools that it declares late, with a tool of its own.
+#[tokio::test]
+async fn a_result_that_names_declared_tools_passes_and_no_other_part_that_is_no_text() {
+    let named = |name: &str| json!({"type": "tool_reference", "tool_name": name});
+    let left_out = json!("[a part of this result is no text and was left out]");
+    let both = format!("{0}\n{0}", left_out.as_str().expect("text"));
+    for (content, sent) in [
+        (json!([named("terminal")]), json!([named("terminal")])),
+        (json!([{"type": "tool_reference", "tool_name": "terminal", "more": "s3cret"}]), json!([named("terminal")])),
+        (json!([named("s3cret")]), left_out.clone()),
+        (json!([named("terminal"), {"type": "image"}]), json!(both)),
+        (json!([{"type": "tool_reference", "tool_name": ["terminal"]}]), left_out),
+    ] {
+        let stand = listing(Dialect::Messages, &[]).await;
+        stand.will(Reply::Json(StatusCode::OK, whole(&[says("ok", &[])])));
+        let result = json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": content}]});
+        let history = [json!({"role": "assistant", "content": [calls("ls")]}), result];
+        let (status, body) = stand.ask_at(speech().whole_path, &(speech().asking)(false, &history)).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert_eq!(stand.request(0)["messages"][2]["content"][0]["content"], sent, "{content}");
+    }
+}
