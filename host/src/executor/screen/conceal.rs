@@ -52,9 +52,17 @@ pub(super) fn conceal(model: &mut Model, rules: &Rules) -> u64 {
 }
 
 fn conceal_touched(model: &mut Model, rules: &Rules) -> u64 {
-    let touched: Vec<usize> = (0..model.marks.len()).filter(|row| model.marks[*row].touched).collect();
-    for row in &touched {
-        model.marks[*row] = mark(model, *row);
+    let (mut touched, mut is_parted) = (Vec::new(), false);
+    for row in 0..model.marks.len() {
+        let before = model.marks[row];
+        if before.touched {
+            model.marks[row] = mark(model, row);
+        }
+        // A row whose line began on the row above, and does no more, may say something else now.
+        if before.touched || is_parted {
+            touched.push(row);
+        }
+        is_parted = before.touched && before.wraps && !model.marks[row].wraps;
     }
     let rows = model.marks.len();
     if model.marks.iter().any(|mark| mark.dashes) && !touched.is_empty() {
@@ -75,7 +83,7 @@ fn conceal_touched(model: &mut Model, rules: &Rules) -> u64 {
 /// What is to be known of a row.
 fn mark(model: &Model, row: usize) -> Mark {
     let halves = Flags::WIDE_CHAR_SPACER | Flags::LEADING_WIDE_CHAR_SPACER;
-    let (mut mark, mut dashes) = (Mark::default(), 0);
+    let (mut mark, mut dashes) = (Mark { wraps: wraps(model, row), ..Mark::default() }, 0);
     for cell in &model.term.grid()[line_of(row)][..] {
         if is_solid(cell.c) && !cell.flags.intersects(halves) {
             mark.edges = Some((mark.edges.map_or(cell.c, |(first, _)| first), cell.c));

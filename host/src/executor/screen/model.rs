@@ -47,7 +47,7 @@ impl Dimensions for Size {
 /// What is known of a row since it was looked at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mark {
-    /// Whether it may have changed: the rest does not count then.
+    /// Whether it may have changed: the rest is as it was at the last look then.
     pub(super) touched: bool,
     /// Its first and its last letter.
     pub(super) edges: Option<(char, char)>,
@@ -55,6 +55,8 @@ pub(super) struct Mark {
     pub(super) letters: usize,
     /// Whether it may hold a key's first line.
     pub(super) dashes: bool,
+    /// Whether its line goes on in the next row.
+    pub(super) wraps: bool,
 }
 
 /// The terminal's state.

@@ -397,6 +397,13 @@ fn a_line_whose_begin_scrolls_away_is_looked_at_again() {
     look_at_what_changed(&[secret, part, secret, b"\x1b[0M", b"ghp_", word, word, word, b"\r\n"]);
 }
 
+#[test]
+fn a_line_whose_begin_is_erased_is_looked_at_again() {
+    let word: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let (secret, part): (&[u8], &[u8]) = (b"hunter22-and-more", b"hunter22");
+    look_at_what_changed(&[secret, part, part, b"\x1b[H", b"\r\n", b"ghp_", word, b"\x1b[H", b"\x1b[2K"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
