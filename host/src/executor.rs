@@ -294,11 +294,12 @@ impl Executor {
             gateway_url: &launch.gateway_url,
         };
         let borders = sandbox::borders(&self.settings.sandbox, &places);
+        let mut words = call.first.into_iter().chain([call.program.into()]).chain(call.arguments);
         supervisor::Spec {
             task: launch.task.clone(),
             own_program: self.settings.own_program.clone(),
-            program: call.program,
-            arguments: call.arguments,
+            program: words.next().map(PathBuf::from).unwrap_or_default(),
+            arguments: words.collect(),
             environment: environment::of(launch, std::env::vars_os(), &self.settings.pass_environment, &call.environment),
             working_directory: launch.workspace.clone(),
             borders,

@@ -97,6 +97,8 @@ pub(super) struct Fitted {
 /// A call of an agent.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// What comes before the program: another one that becomes it.
+    pub(super) first: Vec<OsString>,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: BTreeMap<String, String>,
@@ -216,10 +218,10 @@ impl Agents {
         arguments.extend(fitted.arguments);
         environment.extend(fitted.environment);
         files.extend(fitted.files);
-        let call = Call { program, arguments, environment, files };
         let is_stripped =
-            launch.conversation == Conversation::Resumed && profile.kind.kept().is_some_and(|k| k.database.is_some());
-        Ok(if is_stripped { strip::first(profile.kind, &self.hook.own_program, call) } else { call })
+            launch.conversation == Conversation::Resumed && profile.kind.kept().is_some_and(|kept| kept.database.is_some());
+        let first = if is_stripped { strip::first(profile.kind, &self.hook.own_program) } else { Vec::new() };
+        Ok(Call { first, program, arguments, environment, files })
     }
 }
 

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
+use super::Kind;
 use super::kept::{Database, Kept};
-use super::{Call, Kind};
 use crate::store::foreign::strip;
 
 /// Name of the hidden command.
@@ -14,12 +14,9 @@ pub(in crate::executor) const COMMAND: &str = "agent-conversation";
 /// What it ends with where the agent cannot go on: nothing was said to its model then.
 const CANNOT: u8 = 65;
 
-/// The same call, by way of this command.
-pub(super) fn first(kind: Kind, own_program: &[OsString], call: Call) -> Call {
-    let Some((program, before)) = own_program.split_first() else { return call };
-    let words = [COMMAND.into(), kind.name().into(), "--".into(), call.program.into_os_string()];
-    let arguments = before.iter().cloned().chain(words).chain(call.arguments).collect();
-    Call { program: program.into(), arguments, ..call }
+/// What comes before the program and its arguments.
+pub(super) fn first(kind: Kind, own_program: &[OsString]) -> Vec<OsString> {
+    own_program.iter().cloned().chain([COMMAND.into(), kind.name().into(), "--".into()]).collect()
 }
 
 /// Runs it: `words` are the agent's kind, `--`, its program and its arguments. Comes back where that cannot be.
