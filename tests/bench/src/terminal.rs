@@ -9,6 +9,7 @@ use coda::executor::agent::{Kind, Profile};
 use coda::executor::{Executor, How, Launch, Settings};
 use coda::id::TaskId;
 use coda::policy::{Cleared, Policies};
+use coda::task::conversation::Conversation;
 use pty_process::Size;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
@@ -125,6 +126,7 @@ async fn through_executor(place: &Place, policies: &Policies, folder: &Path, str
         attempt: 1,
         agent: "cat".into(),
         envelope: cleared(policies).await?,
+        conversation: Conversation::New,
         task_dir: home.join("tasks").join(task.as_str()),
         workspace,
         coda_home: home.clone(),
