@@ -34,6 +34,8 @@ const STEPS: [&str; 3] =
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 const READERS: usize = 4;
 const BUSY_TIMEOUT_MS: u64 = 5_000;
+/// Statements that a connection keeps ready: more than there are, so that none is read anew for each call.
+const READY_STATEMENTS: usize = 256;
 
 /// Why a verb did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -125,11 +127,13 @@ impl Store {
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "foreign_keys", "ON")?;
         migrate(&writer, path)?;
+        writer.set_prepared_statement_cache_capacity(READY_STATEMENTS);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let readers = (0..READERS)
             .map(|_| {
                 let reader = Connection::open_with_flags(path, flags)?;
                 reader.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+                reader.set_prepared_statement_cache_capacity(READY_STATEMENTS);
                 Ok(Mutex::new(reader))
             })
             .collect::<Result<_, StoreError>>()?;

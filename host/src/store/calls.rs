@@ -45,10 +45,8 @@ impl Store {
     /// Notes that a call's result was seen.
     pub fn finish_call(&self, task: &TaskId, call_id: &str) -> Result<(), StoreError> {
         self.write(|tx| {
-            tx.execute(
-                "UPDATE call SET state = 'finished' WHERE task = ?1 AND call_id = ?2 AND state = 'released'",
-                [task.as_str(), call_id],
-            )?;
+            tx.prepare_cached("UPDATE call SET state = 'finished' WHERE task = ?1 AND call_id = ?2 AND state = 'released'")?
+                .execute([task.as_str(), call_id])?;
             Ok(())
         })
     }
@@ -79,16 +77,17 @@ pub(super) fn release(tx: &Transaction<'_>, task: &TaskId, wanted: &Release) -> 
         Once::PerTask => "AND attempt <= ?3",
     };
     let sql = format!("SELECT 1 FROM call WHERE task = ?1 AND call_id = ?2 {attempts}");
-    let before = tx.query_row(&sql, rusqlite::params![task.as_str(), call_id, record.attempt], |_| Ok(())).optional()?;
+    let mut earlier = tx.prepare_cached(&sql)?;
+    let before = earlier.query_row(rusqlite::params![task.as_str(), call_id, record.attempt], |_| Ok(())).optional()?;
     if before.is_some() {
         return Err(StoreError::Conflict { what: format!("call '{call_id}' was released before; a call runs at most once, it") });
     }
-    tx.execute(
+    tx.prepare_cached(
         "INSERT INTO call (task, attempt, call_id, binding, tool, state, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, 'released', ?6)",
-        rusqlite::params![task.as_str(), record.attempt, call_id, call_key, tool, signed(env::now_ms())],
-    )?;
+    )?
+    .execute(rusqlite::params![task.as_str(), record.attempt, call_id, call_key, tool, signed(env::now_ms())])?;
     let usage = Usage { tool_calls: record.usage.tool_calls.saturating_add(1), ..record.usage };
-    tx.execute("UPDATE task SET usage = ?2 WHERE id = ?1", [task.as_str(), &text(&usage)])?;
+    tx.prepare_cached("UPDATE task SET usage = ?2 WHERE id = ?1")?.execute([task.as_str(), &text(&usage)])?;
     append_event(tx, &record, "tool-call", &json!({ "call_id": call_id, "tool": tool }))?;
     let body = json!({ "call_id": call_id, "tool": tool, "call": call_key });
     append_audit(tx, "call.released", &record.acting_as, &record.tenant, Some(task), &body)?;

@@ -87,7 +87,7 @@ pub(super) fn record(tx: &Transaction<'_>, decision: &DecisionRecord) -> Result<
     let task = super::tasks::get(tx, &decision.task)?;
     let marks = merge_marks(task.marks.clone(), &decision.marks);
     if marks != task.marks {
-        tx.execute("UPDATE task SET marks = ?2 WHERE id = ?1", [decision.task.as_str(), &text(&marks)])?;
+        tx.prepare_cached("UPDATE task SET marks = ?2 WHERE id = ?1")?.execute([decision.task.as_str(), &text(&marks)])?;
     }
     let codes: Vec<&str> = decision.findings.iter().map(|f| f.code.as_str()).collect();
     let body =

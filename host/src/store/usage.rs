@@ -78,7 +78,7 @@ pub(super) fn check(tx: &Transaction<'_>, task: &Task, budgets: &Budgets) -> Res
 
 fn add(tx: &Transaction<'_>, task: &Task, spent: &Spent, window: Window) -> Result<Usage, StoreError> {
     let (usage, cost) = (spent.added_to(task.usage), spent.cost_micro_usd.unwrap_or(0));
-    tx.execute("UPDATE task SET usage = ?2 WHERE id = ?1", [task.id.as_str(), &text(&usage)])?;
+    tx.prepare_cached("UPDATE task SET usage = ?2 WHERE id = ?1")?.execute([task.id.as_str(), &text(&usage)])?;
     let sql = "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET answers = answers + 1, \
                input_tokens = min(input_tokens + ?5, ?10), output_tokens = min(output_tokens + ?6, ?10), \
                estimated_tokens = min(estimated_tokens + ?7, ?10), unpriced_tokens = min(unpriced_tokens + ?8, ?10), \
